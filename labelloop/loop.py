@@ -1,0 +1,295 @@
+"""One round of the loop: read the state, call the core, write the state.
+
+    read_board  →  learn  →  pool_of  →  choose  →  explain  →  a Batch, logged
+
+The only place where image ids and pool rows cross: arrays on the Board go by image id - 1, arrays in a Pool by row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labelloop import strategies
+from labelloop.errors import CannotTrain
+from labelloop.features import FeatureStore
+from labelloop.metrics import Accuracy, accuracy
+from labelloop.project import Measured, Project
+from labelloop.types import Batch, Bools, Event, Floats, Ints, Pick, Pool
+
+if TYPE_CHECKING:
+    from labelloop.train.head import Head
+
+EXAM = "exam"
+EXAM_REASON = "for the exam: drawn at random, so no suggestion is shown"
+NONE, LABEL, UNSURE, SKIP = range(4)  # the state of an image
+STATES = {"label": LABEL, "unsure": UNSURE, "skip": SKIP}
+
+
+@dataclass
+class Board:
+    """All that is known about every image, by image id - 1; kept up to date by `apply`. n images, d features."""
+
+    classes: tuple[str, ...]
+    held_out: Bools  # (n,)
+    gone: Bools  # (n,)
+    label: Ints  # (n,) class index of the newest answer, or -1
+    state: Ints  # (n,) NONE, LABEL, UNSURE or SKIP
+    features: Floats  # (n, d), memory-mapped
+    embedded: Bools  # (n,)
+    features_name: str
+    last_event: int = 0
+
+    def apply(self, project: Project, events: Iterable[Event]) -> None:
+        """Bring the answers up to date with what was appended to the log."""
+        events = list(events)
+        changed = sorted({event.image_id for event in events})
+        if not changed:
+            return
+        rows = np.array(changed) - 1
+        self.label[rows], self.state[rows] = -1, NONE
+        for answer in project.log.answers(image_ids=changed):
+            row = answer.image_id - 1
+            self.state[row] = STATES[answer.kind]
+            self.label[row] = -1 if answer.class_index is None else answer.class_index
+        self.last_event = max(event.id or 0 for event in events)
+
+    @property
+    def to_learn_from(self) -> Ints:
+        """Image ids - 1 with a label that a model may see: never the held-out ones."""
+        return np.flatnonzero((self.label >= 0) & ~self.held_out & self.embedded)
+
+    @property
+    def exam(self) -> Ints:
+        """Image ids - 1 of the held-out images that were answered."""
+        return np.flatnonzero((self.label >= 0) & self.held_out & self.embedded)
+
+    @property
+    def exam_open(self) -> Ints:
+        """Image ids - 1 of the held-out images that wait for an answer."""
+        return np.flatnonzero((self.state == NONE) & self.held_out & ~self.gone)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A head, what it says about every image, and how it did on the exam."""
+
+    head: Head
+    labels: int
+    seconds: float
+    probabilities: Floats  # (n, c), by image id - 1; zeros where an image is not embedded
+    exam: Accuracy
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why images are shown, with their nearest labeled images: a list of (image id, class index) each."""
+
+    words: list[str]
+    neighbours: list[list[tuple[int, int]]] = field(default_factory=list)
+
+
+def read_board(project: Project) -> Board:
+    """Read everything once; 100,000 images take about a second."""
+    held_out, gone = project.catalog.flags()
+    n = len(held_out)
+    label, state = np.full(n, -1), np.full(n, NONE)
+    last_event = project.log.last_id()
+    for answer in project.log.answers(upto=last_event):
+        state[answer.image_id - 1] = STATES[answer.kind]
+        label[answer.image_id - 1] = -1 if answer.class_index is None else answer.class_index
+    name = project.features_in_charge["name"]
+    features, embedded = read_features(project.features_folder(name), n)
+    return Board(project.classes, held_out, gone, label, state, features, embedded, name, last_event)
+
+
+def read_features(folder: Path, n: int) -> tuple[Floats, Bools]:
+    """Features (n, d) and which rows are there; no rows at all before the first image is embedded."""
+    if not (folder / "about.json").exists():
+        return np.zeros((n, 0), np.float32), np.zeros(n, bool)
+    features, done = FeatureStore.open(folder).read()
+    if len(features) >= n:
+        return features[:n], done[:n].astype(bool)
+    missing = n - len(features)  # images that were added since
+    padded = np.concatenate([features, np.zeros((missing, features.shape[1]), np.float32)])
+    return padded, np.concatenate([done.astype(bool), np.zeros(missing, bool)])
+
+
+def pool_of(board: Board, learned: Learned | None, *, taken: Iterable[int] = ()) -> tuple[Pool, Ints]:
+    """The pool a strategy sees, and for each of its rows the image id - 1.
+
+    Skipped images come back when nothing else is open. `taken` are ids that are on somebody's screen.
+    """
+    is_open = (board.state == NONE) & ~board.held_out & ~board.gone & board.embedded
+    if not is_open.any():
+        is_open = (board.state == SKIP) & ~board.held_out & ~board.gone & board.embedded
+    is_open[np.array(list(taken), dtype=int) - 1] = False
+    rows = np.flatnonzero(board.embedded)
+    # Images are embedded in the order of their ids, so these rows are nearly always the first k: no copy.
+    everything = len(rows) > 0 and rows[-1] == len(rows) - 1
+    cut: Any = slice(0, len(rows)) if everything else rows
+    may_learn = np.where(board.held_out, -1, board.label)
+    pool = Pool(
+        ids=rows + 1,
+        features=board.features[cut],
+        y=may_learn[cut],
+        classes=board.classes,
+        open=is_open[cut],
+        probabilities=None if learned is None else learned.probabilities[cut],
+    )
+    return pool, rows
+
+
+def learn(board: Board) -> Learned:
+    """Fit a head on all labels it may see and ask it about every image; raises CannotTrain below two classes."""
+    from labelloop.train.head import fit_head
+
+    start = time.perf_counter()
+    rows = board.to_learn_from
+    if len(np.unique(board.label[rows])) < 2:
+        raise CannotTrain(
+            f"there are {len(rows)} labels of {len(np.unique(board.label[rows]))} class outside the exam; "
+            "a model needs labels of at least two classes"
+        )
+    head = fit_head(np.asarray(board.features[rows]), board.label[rows], len(board.classes))
+    probabilities = head.predict_proba(board.features)
+    seconds = time.perf_counter() - start
+    probabilities[~board.embedded] = 0
+    exam = accuracy(board.label[board.exam], probabilities[board.exam].argmax(1))
+    return Learned(head, len(rows), seconds, probabilities, exam)
+
+
+def record(project: Project, board: Board, learned: Learned) -> Measured:
+    """Put a head on the learning curve."""
+    measured = Measured(
+        kind="head",
+        features=board.features_name,
+        labels=learned.labels,
+        exam_n=learned.exam.n,
+        exam_correct=learned.exam.correct,
+        seconds=learned.seconds,
+    )
+    project.rounds.add_model(measured)
+    return measured
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Images in the order in which to show them, and the strategy that ran."""
+
+    strategy: str
+    picks: list[Pick]
+
+
+def choose(
+    project: Project,
+    board: Board,
+    learned: Learned | None,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    strategy: str | None = None,
+    taken: Iterable[int] = (),
+) -> Choice:
+    """Let a strategy choose n images, and mix held-out ones in at random places."""
+    taken = set(taken)
+    name = strategy or project.settings.strategy
+    settings = project.settings.strategy_settings if name == project.settings.strategy else {}
+    pool, rows = pool_of(board, learned, taken=taken)
+    picks: list[Pick] = []
+    ran = name
+    if len(pool.unlabeled):
+        chosen = strategies.choose(pool, n, name, rng, settings=settings)
+        ran = chosen.strategy
+        picks = [
+            Pick(image_id=int(rows[row]) + 1, strategy=ran, score=float(score), **suggestion_for(pool, row))
+            for row, score in zip(chosen.rows, chosen.scores, strict=True)
+        ]
+    words = explain(board, learned, [pick.image_id for pick in picks], rng).words
+    picks = [replace(pick, reason=reason) for pick, reason in zip(picks, words, strict=True)]
+    waiting = [int(row) + 1 for row in board.exam_open if int(row) + 1 not in taken]
+    return Choice(ran, mix_exam(picks, waiting, n, project.settings.held_out, rng))
+
+
+def suggestion_for(pool: Pool, row: int) -> dict[str, Any]:
+    """The class the model would answer, with its probability; nothing before the first model."""
+    if pool.probabilities is None:
+        return {}
+    best = int(pool.probabilities[row].argmax())
+    return {"suggestion": best, "probability": float(pool.probabilities[row, best])}
+
+
+def mix_exam(
+    picks: Sequence[Pick], waiting: Sequence[int], n: int, share: float, rng: np.random.Generator
+) -> list[Pick]:
+    """Put held-out images between the picks: each place is one with probability `share`; at most n images in all."""
+    exam = [
+        Pick(image_id=int(i), strategy=EXAM, reason=EXAM_REASON, held_out=True) for i in rng.permutation(list(waiting))
+    ]
+    chosen, mixed = list(picks), []
+    while len(mixed) < n and (chosen or exam):
+        take_exam = exam and (not chosen or rng.random() < share)
+        mixed.append((exam if take_exam else chosen).pop(0))
+    return mixed
+
+
+def explain(board: Board, learned: Learned | None, image_ids: Sequence[int], rng: np.random.Generator) -> Reasons:
+    """A line for each image that says why it is worth a look, and its three nearest labeled images."""
+    rows = np.array(image_ids, dtype=int) - 1
+    near = nearest_labeled(board, rows)
+    # "nothing like it" means: further from every label than four fifths of what is still open
+    still_open = np.flatnonzero((board.state == NONE) & board.embedded)
+    some = rng.choice(still_open, min(256, len(still_open)), replace=False)
+    usual = [similarity for _, similarity in nearest_labeled(board, some)]
+    far = np.quantile(usual, 0.2) if usual and len(board.to_learn_from) else np.inf
+    words = []
+    for row, (_, similarity) in zip(rows, near, strict=True):
+        doubt = "" if learned is None else doubt_about(learned.probabilities[row], board.classes)
+        alone = "nothing like it is labeled yet" if similarity <= far else ""
+        words.append("; ".join(part for part in (doubt, alone) if part) or "stands for other images like it")
+    return Reasons(words, [neighbours for neighbours, _ in near])
+
+
+def doubt_about(probabilities: Floats, classes: Sequence[str]) -> str:
+    """What the model cannot decide about one image, in words."""
+    order = np.argsort(-probabilities)
+    (first, p), (second, q) = ((classes[k], float(probabilities[k])) for k in order[:2])
+    if p - q < 0.2:
+        return f"torn between {first} ({p:.0%}) and {second} ({q:.0%})"
+    return f"probably {first} ({p:.0%})" if p < 0.9 else ""
+
+
+def nearest_labeled(board: Board, rows: Ints, k: int = 3) -> list[tuple[list[tuple[int, int]], float]]:
+    """For each image: its k nearest labeled images as (image id, class index), and the similarity of the nearest."""
+    labeled = board.to_learn_from
+    known = board.embedded[rows]
+    result: list[tuple[list[tuple[int, int]], float]] = [([], -np.inf) for _ in rows]
+    if not len(labeled) or not known.any():
+        return result
+    similarity = np.asarray(board.features[rows[known]]) @ np.asarray(board.features[labeled]).T
+    for place, line in zip(np.flatnonzero(known), similarity, strict=True):
+        order = np.argsort(-line)[:k]
+        result[place] = ([(int(labeled[j]) + 1, int(board.label[labeled[j]])) for j in order], float(line[order[0]]))
+    return result
+
+
+def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) -> Batch:
+    """One round: learn from every answer so far, choose the n images to ask about next, and log them."""
+    board = read_board(project)
+    try:
+        learned = learn(board)
+    except CannotTrain:
+        learned = None  # the cold-start strategy runs, and the batch says so
+    seed = project.settings.seed
+    rng = np.random.default_rng([seed, project.rounds.last() + 1])
+    choice = choose(project, board, learned, n, rng, strategy=strategy)
+    number = project.rounds.start(
+        choice.strategy, project.settings.strategy_settings, seed, 0 if learned is None else learned.labels
+    )
+    project.rounds.add_picks(number, choice.picks)
+    return Batch(round=number, strategy=choice.strategy, picks=tuple(choice.picks))

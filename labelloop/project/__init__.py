@@ -1,0 +1,226 @@
+"""A project: a folder whose `project.db` holds all that a person made. The only package with SQL in it.
+
+    settings    what the project was set up with        schema.py    tables, step by step
+    classes     names, only ever added                  database.py  connections and transactions
+    catalog     images and files                        catalog.py
+    log         who answered what                       log.py
+    rounds      what was chosen, what was measured      rounds.py
+    jobs        background work                         jobs.py
+
+`features/`, `models/` and `thumbs/` beside the database can be deleted: they are made again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from labelloop.errors import BadInput, ProjectError
+from labelloop.project.catalog import Catalog, Image, Scan
+from labelloop.project.database import connect, now, writing
+from labelloop.project.jobs import Job, Jobs
+from labelloop.project.log import Log
+from labelloop.project.rounds import Measured, Rounds
+from labelloop.project.schema import bring_up_to_date
+from labelloop.types import Event, Settings, Source
+
+__all__ = ["Catalog", "Image", "Job", "Jobs", "Log", "Measured", "Project", "Rounds", "Scan"]
+
+DATABASE = "project.db"
+
+
+class Project:
+    """An open project. Safe to share between threads: each gets a connection of its own."""
+
+    def __init__(self, folder: str | Path):
+        """Open the project in `folder`; raises ProjectError when there is none, or it is damaged or newer."""
+        self.folder = Path(folder).expanduser().resolve()
+        self._local = threading.local()
+        self._connections: list[Database] = []
+        if not (self.folder / DATABASE).is_file():
+            raise ProjectError(
+                f"{folder} is not a labelloop project (there is no {DATABASE} in it). "
+                f"Make one with: labelloop init {folder} IMAGES --classes a,b,c"
+            )
+        bring_up_to_date(self.db, str(self.folder / DATABASE))
+        self.settings = self._read_settings()
+        self.catalog = Catalog(lambda: self.db, self.settings.held_out)
+        self.log = Log(lambda: self.db)
+        self.rounds = Rounds(lambda: self.db)
+        self.jobs = Jobs(lambda: self.db)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        images: str | Path | Sequence[str | Path] = (),
+        classes: Sequence[str] = (),
+        settings: Settings | None = None,
+    ) -> Project:
+        """Make a project in a new or empty folder and remember its image folders; nothing is scanned yet.
+
+        Raises BadInput for a folder that is in use, a missing image folder, or class names that are empty or equal.
+        """
+        folder = Path(folder).expanduser()
+        settings = settings or Settings()
+        check_settings(settings)
+        names = clean_names(classes)
+        if len(names) == 1:
+            raise BadInput(f"there is only one class, {names[0]!r}; a model needs at least two to tell apart")
+        image_folders = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
+        for path in image_folders:
+            if not path.expanduser().is_dir():
+                found = "a file" if path.exists() else "nothing there"
+                raise BadInput(f"{path} should be a folder of images, but there is {found}")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BadInput(f"{folder} is already there and not empty. Choose another folder for the project.")
+        folder.mkdir(parents=True, exist_ok=True)
+        db = connect(folder / DATABASE)
+        bring_up_to_date(db, str(folder / DATABASE))
+        with writing(db):
+            db["settings"].insert_all({"key": k, "value": json.dumps(v)} for k, v in asdict(settings).items())
+        db.close()
+        project = cls(folder)
+        for path in image_folders:
+            project.catalog.add_folder(path)
+        for name in names:
+            project.add_class(name)
+        return project
+
+    # -- the database ---------------------------------------------------------------------------------------------
+
+    @property
+    def db(self) -> Database:
+        """This thread's connection."""
+        if not hasattr(self._local, "db"):
+            self._local.db = connect(self.folder / DATABASE)
+            self._connections.append(self._local.db)
+        connection: Database = self._local.db
+        return connection
+
+    def close(self) -> None:
+        """Close the calling thread's connection."""
+        if hasattr(self._local, "db"):
+            self._connections.remove(self._local.db)
+            self._local.db.close()
+            del self._local.db
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- settings ---------------------------------------------------------------------------------------------------
+
+    def _values(self) -> dict[str, Any]:
+        try:
+            rows = self.db.conn.execute("SELECT key, value FROM settings").fetchall()
+            return {row["key"]: json.loads(row["value"]) for row in rows}
+        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+            raise ProjectError(
+                f"{self.folder / DATABASE} is damaged ({error}). Restore it from a backup, or save what is readable "
+                f"with: sqlite3 {DATABASE} .recover"
+            ) from error
+
+    def _read_settings(self) -> Settings:
+        values = self._values()
+        return Settings(**{f.name: values[f.name] for f in fields(Settings) if f.name in values})
+
+    def change_settings(self, **values: Any) -> None:
+        """Change settings; `held_out` cannot change, the images already drawn for the exam would."""
+        if "held_out" in values:
+            raise BadInput("the held-out share is fixed when a project is made")
+        changed = Settings(**{**asdict(self.settings), **values})
+        check_settings(changed)
+        self._put(values)
+        self.settings = changed
+
+    def _put(self, values: dict[str, Any]) -> None:
+        with writing(self.db):
+            for key, value in values.items():
+                self.db.conn.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, json.dumps(value)))
+
+    @property
+    def features_in_charge(self) -> dict[str, Any]:
+        """The set of features in use: {"name", "backbone", "weights"}. Changing it is one write: the swap."""
+        found: dict[str, Any] | None = self._values().get("features_in_charge")
+        return found or {"name": "base", "backbone": self.settings.backbone, "weights": self.settings.weights}
+
+    def put_features_in_charge(self, name: str, backbone: str, weights: str | None) -> None:
+        """Swap to another set of features, atomically."""
+        self._put({"features_in_charge": {"name": name, "backbone": backbone, "weights": weights}})
+
+    def features_folder(self, name: str) -> Path:
+        """Where a set of features lies."""
+        return self.folder / "features" / name
+
+    # -- classes -------------------------------------------------------------------------------------------------------
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return tuple(row["name"] for row in self.db.conn.execute("SELECT name FROM classes ORDER BY idx"))
+
+    def add_class(self, name: str) -> int:
+        """Add a class; returns its index. Raises BadInput for an empty name or one that is there already."""
+        (name,) = clean_names([name])
+        with writing(self.db):
+            names = self.classes
+            clean_names([*names, name])
+            index = len(names)
+            self.db.conn.execute("INSERT INTO classes VALUES (?, ?, ?)", (index, name, now()))
+        return index
+
+    def class_index(self, name: str) -> int:
+        """The index of a class by name (case does not matter); raises BadInput listing the names."""
+        names = self.classes
+        found = [index for index, other in enumerate(names) if other.casefold() == clean_name(name).casefold()]
+        if not found:
+            raise BadInput(f"there is no class {name!r}. The classes are: {', '.join(names) or 'none yet'}")
+        return found[0]
+
+    # -- answers ---------------------------------------------------------------------------------------------------------
+
+    def label(
+        self, image: int | str | Path, label: str, *, by: str = "", source: Source = "human", seconds: float | None = None
+    ) -> int:
+        """Answer one image (an id or a path) with a class name; on disk when this returns. Returns the event's id."""
+        image_id = image if isinstance(image, int) else self.catalog.find(image)
+        event = Event(
+            image_id=image_id, kind="label", class_index=self.class_index(label), by=by, source=source, seconds=seconds
+        )
+        return self.log.append([event])[0]
+
+
+
+def clean_name(name: str) -> str:
+    """A class name as it is stored: composed Unicode, no blanks around it."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def clean_names(names: Sequence[str]) -> list[str]:
+    """Class names as they are stored; raises BadInput for an empty one, or two that differ only in case."""
+    cleaned = [clean_name(name) for name in names]
+    if "" in cleaned:
+        raise BadInput(f"class {cleaned.index('') + 1} of {len(cleaned)} has an empty name")
+    seen: dict[str, str] = {}
+    for name in cleaned:
+        if name.casefold() in seen:
+            raise BadInput(f"the class names {seen[name.casefold()]!r} and {name!r} are the same")
+        seen[name.casefold()] = name
+    return cleaned
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises BadInput for settings that cannot work."""
+    if not 0 < settings.held_out < 0.9:
+        raise BadInput(f"the held-out share is {settings.held_out}, it should be above 0 and below 0.9")

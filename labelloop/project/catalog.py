@@ -1,0 +1,280 @@
+"""The catalog: which images there are, where their files lie, and which are kept for the exam.
+
+Scanning reads every new or changed file once; images themselves are never written to. Paths are kept below their
+folder, so that a moved folder is one row to change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlite_utils import Database
+
+from labelloop.errors import BadInput
+from labelloop.images import Checked, check, find_files
+from labelloop.project.database import now, writing
+from labelloop.types import Bools, Ints
+
+CHUNK = 256  # files per transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How far a scan is: files to read, and what came of those already read."""
+
+    done: int
+    total: int
+    added: int = 0  # images not seen before
+    unreadable: int = 0
+    gone: int = 0  # images whose last file vanished; known at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image: its first file that is still there, and what is known without opening it."""
+
+    id: int
+    path: Path
+    name: str  # below its folder
+    width: int
+    height: int
+    held_out: bool
+    gone: bool
+    sha256: str
+
+
+def is_held_out(sha256: str, share: float) -> bool:
+    """Whether an image is kept for the exam: decided by its bytes alone, so no order of adding can change it."""
+    return int(sha256[:12], 16) < share * 16**12
+
+
+class Catalog:
+    """The images of a project and their files."""
+
+    def __init__(self, db: Callable[[], Database], held_out: float):
+        self._db = db
+        self._held_out = held_out
+
+    # -- folders and scanning ---------------------------------------------------------------------------------
+
+    def add_folder(self, folder: Path) -> None:
+        """Remember a folder to scan; raises BadInput when it is missing or not a folder."""
+        resolved = folder.expanduser().resolve()
+        if not resolved.is_dir():
+            found = "a file" if resolved.exists() else "nothing there"
+            raise BadInput(f"{folder} should be a folder of images, but there is {found}")
+        with writing(self._db()):
+            self._db().conn.execute("INSERT OR IGNORE INTO folders (path) VALUES (?)", (to_text(str(resolved)),))
+
+    def folders(self) -> dict[int, Path]:
+        """The folders by their number."""
+        rows = self._db().conn.execute("SELECT id, path FROM folders ORDER BY id")
+        return {row["id"]: Path(from_text(row["path"])) for row in rows}
+
+    def scan(self, *, threads: int = 2) -> Iterator[Scan]:
+        """Read new and changed files of all folders, mark what is gone; yields after each chunk on disk.
+
+        Files are read in an order that has nothing to do with their names: the first images in a project are then a
+        fair draw from it, whatever the folders are called. Raises BadInput when a folder is not there (an
+        unplugged disk must not mark everything as gone).
+        """
+        listed = {number: set(find_files(folder)) for number, folder in self.folders().items()}
+        todo = [(n, p) for n, paths in listed.items() for p in self._new_or_changed(n, paths)]
+        todo.sort(key=lambda file: hashlib.sha256(os.fsencode(file[1])).digest())
+        progress = Scan(0, len(todo))
+        yield progress
+        folders = self.folders()
+        with ThreadPoolExecutor(threads) as pool:
+            checked = _ordered_map(pool, lambda file: (file[0], check(folders[file[0]], file[1])), todo)
+            while chunk := list(islice(checked, CHUNK)):
+                progress = self._store(chunk, progress)
+                yield progress
+        gone = self._mark_gone(listed)
+        yield Scan(progress.done, progress.total, progress.added, progress.unreadable, gone)
+
+    def _new_or_changed(self, number: int, paths: set[str]) -> list[str]:
+        rows = self._db().conn.execute(
+            "SELECT path, bytes, mtime_ns FROM files WHERE folder_id = ? AND gone = 0", (number,)
+        )
+        known = {from_text(row["path"]): (row["bytes"], row["mtime_ns"]) for row in rows}
+        folder = self.folders()[number]
+        return [path for path in paths if known.get(path) != _size_and_time(folder / path)]
+
+    def _store(self, chunk: list[tuple[int, Checked]], progress: Scan) -> Scan:
+        db, added, unreadable = self._db(), 0, 0
+        with writing(db):
+            for number, file in chunk:
+                image_id = None
+                if file.problem is None:
+                    image_id, is_new = self._image_of(db, file)
+                    added += is_new
+                else:
+                    unreadable += 1
+                db.conn.execute(
+                    "INSERT OR REPLACE INTO files (folder_id, path, image_id, bytes, mtime_ns, problem) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (number, to_text(file.path), image_id, file.bytes, file.mtime_ns, file.problem),
+                )
+        return Scan(
+            progress.done + len(chunk), progress.total, progress.added + added, progress.unreadable + unreadable
+        )
+
+    def _image_of(self, db: Database, file: Checked) -> tuple[int, bool]:
+        row = db.conn.execute("SELECT id FROM images WHERE sha256 = ?", (file.sha256,)).fetchone()
+        if row is not None:
+            return row["id"], False
+        assert file.sha256 is not None  # noqa: S101  there is no problem, so it was read
+        next_id = db.conn.execute("SELECT coalesce(max(id), 0) + 1 FROM images").fetchone()[0]
+        db.conn.execute(
+            "INSERT INTO images (id, sha256, width, height, held_out, added_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (next_id, file.sha256, file.width, file.height, is_held_out(file.sha256, self._held_out), now()),
+        )
+        return next_id, True
+
+    def _mark_gone(self, listed: dict[int, set[str]]) -> int:
+        db = self._db()
+        with writing(db):
+            for number, paths in listed.items():
+                rows = db.conn.execute("SELECT path FROM files WHERE folder_id = ? AND gone = 0", (number,)).fetchall()
+                vanished = [(number, row["path"]) for row in rows if from_text(row["path"]) not in paths]
+                db.conn.executemany("UPDATE files SET gone = 1 WHERE folder_id = ? AND path = ?", vanished)
+            db.conn.execute(
+                "UPDATE images SET gone = NOT EXISTS "
+                "(SELECT 1 FROM files WHERE files.image_id = images.id AND files.gone = 0)"
+            )
+            return int(db.conn.execute("SELECT count(*) FROM images WHERE gone").fetchone()[0])
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return int(self._db().conn.execute("SELECT coalesce(max(id), 0) FROM images").fetchone()[0])
+
+    def flags(self) -> tuple[Bools, Bools]:
+        """`held_out` and `gone`, both (n_images,), by image id - 1."""
+        rows = self._db().conn.execute("SELECT held_out, gone FROM images ORDER BY id").fetchall()
+        table = np.array([tuple(row) for row in rows], dtype=bool).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def images(self, image_ids: Sequence[int] | Ints | None = None) -> dict[int, Image]:
+        """Images by id (all when no ids are given), each with the first of its files that is still there."""
+        where = "" if image_ids is None else f"WHERE images.id IN ({', '.join(str(int(i)) for i in image_ids)})"
+        sql = f"""
+            SELECT images.*, files.path, files.folder_id, min(files.gone) AS nowhere
+            FROM images JOIN files ON files.image_id = images.id {where}
+            GROUP BY images.id ORDER BY images.id"""  # noqa: S608
+        folders = self.folders()
+        return {row["id"]: _image(row, folders) for row in self._db().conn.execute(sql)}
+
+    def image(self, image_id: int) -> Image:
+        """One image; raises BadInput for an id that is not in the project."""
+        found = self.images([image_id])
+        if image_id not in found:
+            raise BadInput(f"image {image_id} is not in this project, which has {len(self)} images")
+        return found[image_id]
+
+    def find(self, path: str | os.PathLike[str]) -> int:
+        """The id of the image at a path: as it is below its folder, or absolute, or from the current directory."""
+        text = os.fspath(path)
+        absolute = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  symlinks stay as they are
+        wanted = [(number, text) for number in self.folders()]
+        for number, folder in self.folders().items():
+            for candidate in (absolute, absolute.resolve()):
+                if candidate.is_relative_to(folder):
+                    wanted.append((number, candidate.relative_to(folder).as_posix()))
+        for number, below in wanted:
+            row = self._file(number, below)
+            if row is not None:
+                return row
+        raise BadInput(
+            f"{text} is not an image of this project. Its folders are: "
+            f"{', '.join(str(folder) for folder in self.folders().values())}. New files come in with: labelloop add"
+        )
+
+    def _file(self, number: int, path: str) -> int | None:
+        row = self._db().conn.execute(
+            "SELECT image_id, problem FROM files WHERE folder_id = ? AND path = ?", (number, to_text(path))
+        ).fetchone()
+        if row is not None and row["image_id"] is None:
+            raise BadInput(f"{path} cannot be used: {row['problem']}")
+        return None if row is None else int(row["image_id"])
+
+    def find_sha256(self, sha256: str) -> int | None:
+        """The id of the image with these bytes, or None."""
+        row = self._db().conn.execute("SELECT id FROM images WHERE sha256 = ?", (sha256,)).fetchone()
+        return None if row is None else int(row["id"])
+
+    def files(self) -> Iterator[tuple[int, str]]:
+        """(image id, path below its folder) of every usable file, duplicates included."""
+        rows = self._db().conn.execute("SELECT image_id, path FROM files WHERE image_id IS NOT NULL AND gone = 0")
+        for row in rows:
+            yield row["image_id"], from_text(row["path"])
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(path, reason) of every file that cannot be used."""
+        rows = self._db().conn.execute(
+            "SELECT path, problem FROM files WHERE problem IS NOT NULL AND gone = 0 ORDER BY path"
+        )
+        return [(from_text(row["path"]), row["problem"]) for row in rows]
+
+    def mark_unreadable(self, image_id: int, problem: str) -> None:
+        """Note that an image turned out to be unusable when it was decoded in full."""
+        with writing(self._db()):
+            self._db().conn.execute("UPDATE files SET problem = ? WHERE image_id = ?", (problem, image_id))
+
+
+def to_text(path: str) -> str | bytes:
+    """A path as SQLite can hold it: text, or bytes where the name is not valid UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def from_text(stored: str | bytes) -> str:
+    """The inverse of to_text."""
+    return os.fsdecode(stored) if isinstance(stored, bytes) else stored
+
+
+def _image(row: Any, folders: dict[int, Path]) -> Image:
+    name = from_text(row["path"])
+    return Image(
+        id=row["id"],
+        path=folders[row["folder_id"]] / name,
+        name=name,
+        width=row["width"],
+        height=row["height"],
+        held_out=bool(row["held_out"]),
+        gone=bool(row["gone"]),
+        sha256=row["sha256"],
+    )
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:  # vanished or unreadable: check() will say which
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _ordered_map(
+    pool: ThreadPoolExecutor, work: Callable[[Any], Any], todo: Sequence[Any], ahead: int = 64
+) -> Iterator[Any]:
+    """Like pool.map, but with a bounded number of results waiting."""
+    waiting: deque[Future[Any]] = deque()
+    for item in todo:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

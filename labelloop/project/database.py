@@ -1,0 +1,66 @@
+"""Opening the SQLite file: pragmas, transactions, and what an SQLite error means to a person."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from labelloop.errors import NotSaved, ProjectError
+
+BUSY_SECONDS = 30.0  # several people and the worker write to one file; a write takes milliseconds
+
+
+def connect(path: Path) -> Database:
+    """A connection for one thread: WAL, and a commit means on disk (`synchronous=FULL`)."""
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    except sqlite3.DatabaseError as error:
+        raise ProjectError(
+            f"{path} cannot be opened as a labelloop project ({error}). If it is damaged, restore it from a backup, "
+            f"or save what is readable with: sqlite3 {path.name} .recover"
+        ) from error
+    connection.row_factory = sqlite3.Row
+    return Database(connection)
+
+
+@contextmanager
+def writing(db: Database) -> Iterator[None]:
+    """One write transaction, taken at once so that two writers queue up instead of failing half way.
+
+    Raises NotSaved, with everything in the block rolled back, when SQLite cannot write.
+    """
+    try:
+        db.conn.execute("BEGIN IMMEDIATE")
+        yield
+        db.conn.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        db.rollback()
+        raise NotSaved(f"Not saved: {explain(error)}") from error
+    except BaseException:
+        db.rollback()
+        raise
+
+
+def explain(error: sqlite3.Error) -> str:
+    """What a failed write means and what to do about it."""
+    text = str(error)
+    if "full" in text:
+        return "the disk is full. Free some space; what is waiting is sent again by itself."
+    if "readonly" in text or "read-only" in text:
+        return "the project's database is read-only. Give write permission to its folder and try again."
+    if "locked" in text or "busy" in text:
+        return f"another program has held the project's database for {BUSY_SECONDS:.0f} s. Close it and try again."
+    return f"the project's database refused to write ({text})."
+
+
+def now() -> str:
+    """This moment, ISO 8601 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,121 @@
+"""Background work as rows: whoever asks writes the row and its stop flag, the worker writes all the rest.
+
+One writer per column, and no process ids: a worker is alive while its heartbeat is young.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from labelloop.project.database import now, writing
+
+JobKind = Literal["embed", "fine-tune"]
+State = Literal["waiting", "running", "done", "failed", "stopped"]
+
+HEARTBEAT_SECONDS = 1.0
+DEAD_AFTER_SECONDS = 20.0  # long enough for a first import of torch on a busy laptop
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of background work, as it stands."""
+
+    id: int
+    kind: JobKind
+    state: State
+    stop: bool
+    done: int
+    total: int
+    seconds_left: float | None
+    message: str
+    loss: tuple[float, ...]
+    at: str
+    finished_at: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is waiting or running."""
+        return self.state in ("waiting", "running")
+
+
+class Jobs:
+    """Ask for background work, watch it, stop it; the worker reports through the same object."""
+
+    def __init__(self, db: Callable[[], Database]):
+        self._db = db
+
+    def ask(self, kind: JobKind) -> tuple[int, bool]:
+        """Ask for a job: (its id, whether it is new). One that waits or runs already is not asked for twice."""
+        with writing(self._db()):
+            for job in self._rows("WHERE state IN ('waiting', 'running') AND kind = ?", kind):
+                if job.is_open and not job.stop:
+                    return job.id, False
+            cursor = self._db().conn.execute(
+                "INSERT INTO jobs (kind, at, heartbeat) VALUES (?, ?, ?)", (kind, now(), time.time())
+            )
+            assert cursor.lastrowid is not None  # noqa: S101  an INSERT always has one
+            return cursor.lastrowid, True
+
+    def stop(self, job_id: int) -> None:
+        """Ask a job to stop."""
+        with writing(self._db()):
+            self._db().conn.execute("UPDATE jobs SET stop = 1 WHERE id = ?", (job_id,))
+
+    def get(self, job_id: int) -> Job:
+        """One job as it stands."""
+        return self._rows("WHERE id = ?", job_id)[0]
+
+    def latest(self, kind: JobKind | None = None) -> Job | None:
+        """The newest job that is open, else the newest of all; None before the first."""
+        rows = self._rows("WHERE ?1 IS NULL OR kind = ?1 ORDER BY id DESC LIMIT 20", kind)
+        still_open = [job for job in rows if job.is_open]
+        return (still_open or rows or [None])[0]
+
+    def all(self) -> list[Job]:
+        """All jobs, newest first."""
+        return self._rows("ORDER BY id DESC")
+
+    # -- for the worker -------------------------------------------------------------------------------------------
+
+    def report(self, job_id: int, **columns: Any) -> bool:
+        """Write what the worker knows (state, done, total, seconds_left, message, loss); True when asked to stop."""
+        columns["heartbeat"] = time.time()
+        if "loss" in columns:
+            columns["loss"] = json.dumps(columns["loss"])
+        if columns.get("state") in ("done", "failed", "stopped"):
+            columns["finished_at"] = now()
+        assignments = ", ".join(f"{name} = :{name}" for name in columns)
+        with writing(self._db()):
+            self._db().conn.execute(f"UPDATE jobs SET {assignments} WHERE id = :id", {**columns, "id": job_id})  # noqa: S608
+            row = self._db().conn.execute("SELECT stop FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return bool(row["stop"])
+
+    def _rows(self, where: str, *values: Any) -> list[Job]:
+        return [_job(row) for row in self._db().conn.execute(f"SELECT * FROM jobs {where}", values)]  # noqa: S608
+
+
+def _job(row: Any) -> Job:
+    state, message = row["state"], row["message"]
+    silent = time.time() - (row["heartbeat"] or 0)
+    if state in ("waiting", "running") and silent > DEAD_AFTER_SECONDS:
+        state = "failed"  # a process that was killed cannot say so itself
+        message = f"the background process stopped answering; start it again and it goes on where it was. {message}"
+    return Job(
+        id=row["id"],
+        kind=row["kind"],
+        state=state,
+        stop=bool(row["stop"]),
+        done=row["done"],
+        total=row["total"],
+        seconds_left=row["seconds_left"],
+        message=message,
+        loss=tuple(json.loads(row["loss"])),
+        at=row["at"],
+        finished_at=row["finished_at"],
+    )

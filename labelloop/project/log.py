@@ -1,0 +1,131 @@
+"""The event log: what people did, appended and never changed. The newest answer of an image is its label."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from labelloop.errors import BadInput
+from labelloop.project.database import now, writing
+from labelloop.types import ANSWERS, Event
+
+COLUMNS = tuple(f.name for f in dataclasses.fields(Event) if f.name != "id")
+SQL_COLUMNS = tuple("class" if name == "class_index" else name for name in COLUMNS)
+
+# The live answer of each image: the newest one that no undo points to. `upto` gives the state as of that event.
+LIVE = """
+    SELECT max(id) FROM events
+    WHERE kind IN ('label', 'unsure', 'skip') AND id <= :upto
+      AND id NOT IN (SELECT undoes FROM events WHERE undoes IS NOT NULL AND id <= :upto)
+"""
+FOREVER = 2**62
+
+
+class Log:
+    """Append events, read back who answered what."""
+
+    def __init__(self, db: Callable[[], Database]):
+        self._db = db
+
+    def append(self, events: Iterable[Event]) -> list[int]:
+        """Write events in one transaction; when this returns they are on disk. Returns their ids.
+
+        An event whose (client, seq) is stored already is not stored twice: its id is returned again. An undo without
+        `undoes` takes back the newest live answer of its image. Raises BadInput, with nothing written, for an event
+        that makes no sense, and NotSaved when the disk refuses.
+        """
+        db = self._db()
+        with writing(db):
+            return [self._append_one(db, event) for event in events]
+
+    def _append_one(self, db: Database, event: Event) -> int:
+        stored = self._stored(db, event)
+        if stored is not None:
+            return stored
+        if event.kind == "undo" and event.undoes is None:
+            event = dataclasses.replace(event, undoes=self._answer_to_undo(db, event.image_id))
+        event = dataclasses.replace(event, at=event.at or now())
+        values = [getattr(event, name) for name in COLUMNS]
+        marks = ", ".join("?" * len(values))
+        try:
+            cursor = db.conn.execute(f"INSERT INTO events ({', '.join(SQL_COLUMNS)}) VALUES ({marks})", values)  # noqa: S608
+        except sqlite3.IntegrityError as error:
+            raise BadInput(f"this answer was not stored, it does not fit the project: {event} ({error})") from error
+        assert cursor.lastrowid is not None  # noqa: S101  an INSERT always has one
+        return cursor.lastrowid
+
+    def _stored(self, db: Database, event: Event) -> int | None:
+        if event.client is None:
+            return None
+        row = db.conn.execute(
+            "SELECT id, image_id, kind, class FROM events WHERE client = ? AND seq = ?", (event.client, event.seq)
+        ).fetchone()
+        if row is None:
+            return None
+        if (row["image_id"], row["kind"], row["class"]) != (event.image_id, event.kind, event.class_index):
+            raise BadInput(f"answer {event.seq} of this browser tab is stored already, with another content")
+        return int(row["id"])
+
+    def _answer_to_undo(self, db: Database, image_id: int) -> int:
+        newest = db.conn.execute(f"{LIVE} AND image_id = :image", {"upto": FOREVER, "image": image_id}).fetchone()[0]
+        if newest is None:
+            raise BadInput("there is nothing to undo: this image has no answer")
+        return int(newest)
+
+    def answers(self, *, upto: int | None = None, image_ids: Sequence[int] | None = None) -> list[Event]:
+        """The live answer of each image (label, unsure or skip), by image; as of event `upto` when given."""
+        sql, values = LIVE, {"upto": FOREVER if upto is None else upto}
+        if image_ids is not None:
+            sql += f" AND image_id IN ({', '.join(str(int(i)) for i in image_ids)})"
+        rows = self._db().conn.execute(f"SELECT * FROM events WHERE id IN ({sql} GROUP BY image_id)", values)  # noqa: S608
+        return sorted((_event(row) for row in rows), key=lambda event: event.image_id)
+
+    def flagged(self) -> set[int]:
+        """Ids of images whose newest flag event is a flag."""
+        return {image_id for image_id, kind in self._newest(("flag", "unflag"), "kind") if kind == "flag"}
+
+    def notes(self) -> dict[int, str]:
+        """The newest note of each image that has one."""
+        return {image_id: note for image_id, note in self._newest(("note",), "note") if note}
+
+    def _newest(self, kinds: tuple[str, ...], column: str) -> list[tuple[int, Any]]:
+        marks = ", ".join("?" * len(kinds))
+        sql = (
+            f"SELECT image_id, {column} FROM events WHERE id IN "  # noqa: S608
+            f"(SELECT max(id) FROM events WHERE kind IN ({marks}) GROUP BY image_id)"
+        )
+        return [tuple(row) for row in self._db().conn.execute(sql, kinds)]
+
+    def since(self, event_id: int = 0) -> Iterator[Event]:
+        """Every event after `event_id`, oldest first."""
+        for row in self._db().conn.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (event_id,)):
+            yield _event(row)
+
+    def latest(self, n: int, *, by: str | None = None, answers_only: bool = False) -> list[Event]:
+        """The newest n events, newest first; only live answers when `answers_only`."""
+        sql, values = "SELECT * FROM events WHERE 1", dict[str, Any](n=n)
+        if answers_only:
+            sql += f" AND id IN ({LIVE} GROUP BY image_id)"
+            values["upto"] = FOREVER
+        if by is not None:
+            sql += " AND by = :by"
+            values["by"] = by
+        return [_event(row) for row in self._db().conn.execute(f"{sql} ORDER BY id DESC LIMIT :n", values)]
+
+    def last_id(self) -> int:
+        """The id of the newest event, 0 before the first."""
+        return int(self._db().conn.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+
+def _event(row: sqlite3.Row) -> Event:
+    values = {name: row[column] for name, column in zip(COLUMNS, SQL_COLUMNS, strict=True)}
+    return Event(id=row["id"], **values)
+
+
+def is_answer(event: Event) -> bool:
+    """Whether the event says what an image is (or that nobody can tell)."""
+    return event.kind in ANSWERS
