@@ -17,7 +17,7 @@ import numpy as np
 
 from labelloop import strategies
 from labelloop.errors import CannotTrain
-from labelloop.features import FeatureStore
+from labelloop.features import ABOUT, FeatureStore
 from labelloop.metrics import Accuracy, accuracy
 from labelloop.project import Measured, Project
 from labelloop.types import Batch, Bools, Event, Floats, Ints, Pick, Pool
@@ -94,8 +94,8 @@ class Reasons:
     neighbours: list[list[tuple[int, int]]] = field(default_factory=list)
 
 
-def read_board(project: Project) -> Board:
-    """Read everything once; 100,000 images take about a second."""
+def read_board(project: Project, *, features: str | None = None) -> Board:
+    """Read everything once, with the set of features in charge unless another is named."""
     held_out, gone = project.catalog.flags()
     n = len(held_out)
     label, state = np.full(n, -1), np.full(n, NONE)
@@ -103,14 +103,14 @@ def read_board(project: Project) -> Board:
     for answer in project.log.answers(upto=last_event):
         state[answer.image_id - 1] = STATES[answer.kind]
         label[answer.image_id - 1] = -1 if answer.class_index is None else answer.class_index
-    name = project.features_in_charge["name"]
-    features, embedded = read_features(project.features_folder(name), n)
-    return Board(project.classes, held_out, gone, label, state, features, embedded, name, last_event)
+    name = features or project.features_in_charge["name"]
+    values, embedded = read_features(project.features_folder(name), n)
+    return Board(project.classes, held_out, gone, label, state, values, embedded, name, last_event)
 
 
 def read_features(folder: Path, n: int) -> tuple[Floats, Bools]:
     """Features (n, d) and which rows are there; no rows at all before the first image is embedded."""
-    if not (folder / "about.json").exists():
+    if not (folder / ABOUT).exists():
         return np.zeros((n, 0), np.float32), np.zeros(n, bool)
     features, done = FeatureStore.open(folder).read()
     if len(features) >= n:
@@ -147,21 +147,27 @@ def pool_of(board: Board, learned: Learned | None, *, taken: Iterable[int] = ())
 
 def learn(board: Board) -> Learned:
     """Fit a head on all labels it may see and ask it about every image; raises CannotTrain below two classes."""
-    from labelloop.train.head import fit_head
-
     start = time.perf_counter()
     rows = board.to_learn_from
-    if len(np.unique(board.label[rows])) < 2:
-        raise CannotTrain(
-            f"there are {len(rows)} labels of {len(np.unique(board.label[rows]))} class outside the exam; "
-            "a model needs labels of at least two classes"
-        )
-    head = fit_head(np.asarray(board.features[rows]), board.label[rows], len(board.classes))
+    head = fit(board, rows)
     probabilities = head.predict_proba(board.features)
     seconds = time.perf_counter() - start
     probabilities[~board.embedded] = 0
     exam = accuracy(board.label[board.exam], probabilities[board.exam].argmax(1))
     return Learned(head, len(rows), seconds, probabilities, exam)
+
+
+def fit(board: Board, rows: Ints) -> Head:
+    """A head on the labels of some images; raises CannotTrain below two classes."""
+    from labelloop.train.head import fit_head
+
+    if len(np.unique(board.label[rows])) < 2:
+        raise CannotTrain(
+            f"there are {len(rows)} labels to learn from, and they are all of one class; a model needs two to tell apart"
+            if len(rows)
+            else "there are no labels to learn from yet"
+        )
+    return fit_head(np.asarray(board.features[rows]), board.label[rows], len(board.classes))
 
 
 def record(project: Project, board: Board, learned: Learned) -> Measured:

@@ -149,7 +149,7 @@ class Catalog:
                 db.conn.executemany("UPDATE files SET gone = 1 WHERE folder_id = ? AND path = ?", vanished)
             db.conn.execute(
                 "UPDATE images SET gone = NOT EXISTS "
-                "(SELECT 1 FROM files WHERE files.image_id = images.id AND files.gone = 0)"
+                "(SELECT 1 FROM files WHERE files.image_id = images.id AND files.gone = 0 AND files.problem IS NULL)"
             )
             return int(db.conn.execute("SELECT count(*) FROM images WHERE gone").fetchone()[0])
 
@@ -229,6 +229,7 @@ class Catalog:
         """Note that an image turned out to be unusable when it was decoded in full."""
         with writing(self._db()):
             self._db().conn.execute("UPDATE files SET problem = ? WHERE image_id = ?", (problem, image_id))
+            self._db().conn.execute("UPDATE images SET gone = 1 WHERE id = ?", (image_id,))
 
 
 def to_text(path: str) -> str | bytes:

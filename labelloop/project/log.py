@@ -86,19 +86,20 @@ class Log:
 
     def flagged(self) -> set[int]:
         """Ids of images whose newest flag event is a flag."""
-        return {image_id for image_id, kind in self._newest(("flag", "unflag"), "kind") if kind == "flag"}
+        newest = self._newest("kind", "'flag', 'unflag'")
+        return {image_id for image_id, kind in newest if kind == "flag"}
 
     def notes(self) -> dict[int, str]:
         """The newest note of each image that has one."""
-        return {image_id: note for image_id, note in self._newest(("note",), "note") if note}
+        return {image_id: note for image_id, note in self._newest("note", "'note'") if note}
 
-    def _newest(self, kinds: tuple[str, ...], column: str) -> list[tuple[int, Any]]:
-        marks = ", ".join("?" * len(kinds))
+    def _newest(self, column: str, kinds: str) -> list[tuple[int, Any]]:
+        # The kinds stand in the text, not in a parameter: only so does SQLite use the partial indexes.
         sql = (
             f"SELECT image_id, {column} FROM events WHERE id IN "  # noqa: S608
-            f"(SELECT max(id) FROM events WHERE kind IN ({marks}) GROUP BY image_id)"
+            f"(SELECT max(id) FROM events WHERE kind IN ({kinds}) GROUP BY image_id)"
         )
-        return [tuple(row) for row in self._db().conn.execute(sql, kinds)]
+        return [tuple(row) for row in self._db().conn.execute(sql)]
 
     def since(self, event_id: int = 0) -> Iterator[Event]:
         """Every event after `event_id`, oldest first."""

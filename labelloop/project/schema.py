@@ -76,6 +76,8 @@ CREATE TABLE events (
     CHECK ((kind = 'undo') = (undoes IS NOT NULL))
 ) ;;
 CREATE INDEX events_by_image ON events(image_id, id) ;;
+CREATE INDEX events_flags ON events(image_id, id) WHERE kind IN ('flag', 'unflag') ;;
+CREATE INDEX events_notes ON events(image_id, id) WHERE kind IN ('note') ;;
 
 CREATE TRIGGER events_never_change BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: add an event instead'); END ;;

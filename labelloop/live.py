@@ -1,0 +1,245 @@
+"""One project open in the app: a thread keeps model and queue as new as the newest answer, nobody waits for it.
+
+Requests only append to the log and read what is ready. The thread follows the log (and with it the command line and
+other people), the worker's progress and the set of features in charge; after each change it fits the head again and
+chooses the next images.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from labelloop import worker
+from labelloop.errors import BadStrategy, CannotTrain, LabelloopError
+from labelloop.loop import Board, Choice, Learned, choose, learn, read_board, read_features, record
+from labelloop.project import Project
+from labelloop.types import Event, Pick
+
+log = logging.getLogger(__name__)
+
+QUEUE = 32  # images chosen ahead for each open page
+LOOK_AGAIN_SECONDS = 1.0  # how often to look for changes that others made
+FORGET_CLIENT_SECONDS = 120.0  # a page not heard of for so long gives its images back
+
+
+@dataclass
+class Client:
+    """One open page: the images it has."""
+
+    pinned: set[int] = field(default_factory=set)  # on screen or about to be
+    handed: set[int] = field(default_factory=set)  # everything it was given
+    seen: float = 0.0
+    wants: int = QUEUE
+
+
+class Live:
+    """The live state of one project. Make it with `Live(project)`, then `start()`; `close()` ends its thread."""
+
+    def __init__(self, project: Project):
+        self.project = project
+        self.board: Board = read_board(project)
+        self.learned: Learned | None = None
+        self.queue: list[Pick] = []
+        self.round = 0
+        self.version = 0  # grows with every new queue
+        self.seen_event = 0  # the newest event the queue is based on
+        self.notice: str | None = None
+        self.unreadable = len(project.catalog.problems())
+        self._strategy_that_works = "auto"
+        self._clients: dict[str, Client] = {}
+        self._answered: set[int] = set()  # since the thread last looked
+        self._to_log: list[tuple[int, list[Pick]]] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name=f"live {project.folder.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start following; embedding that was interrupted goes on by itself."""
+        worker.resume(self.project)
+        self._wake.set()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    # -- called by requests -----------------------------------------------------------------------------------------
+
+    def answer(self, events: Sequence[Event]) -> None:
+        """Append answers; on disk when this returns. Raises NotSaved or BadInput with nothing written."""
+        self.project.log.append(events)
+        with self._lock:
+            self._answered.update(event.image_id for event in events if event.kind in ("label", "unsure", "skip"))
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Something changed (a class, a setting, a job): look now."""
+        self._wake.set()
+
+    def take(self, client: str, have: Collection[int], n: int) -> list[Pick]:
+        """The next n images for one page: not what it has, not what other pages have."""
+        with self._lock:
+            now = time.monotonic()
+            me = self._clients.setdefault(client, Client())
+            me.seen, me.pinned, me.wants = now, set(have), max(n, QUEUE)
+            self._forget_old_clients(now)
+            others = set().union(*(c.handed for c in self._clients.values() if c is not me), set())
+            avoid = others | me.pinned | self._answered
+            picks = [pick for pick in self.queue if pick.image_id not in avoid][:n]
+            new = [pick for pick in picks if pick.image_id not in me.handed]
+            me.handed = me.pinned | {pick.image_id for pick in picks}
+            if new:
+                self._to_log.append((self.round, new))
+        if len(picks) < n:
+            self._wake.set()
+        return picks
+
+    def _forget_old_clients(self, now: float) -> None:
+        self._clients = {k: c for k, c in self._clients.items() if now - c.seen < FORGET_CLIENT_SECONDS}
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait(LOOK_AGAIN_SECONDS)
+            self._wake.clear()
+            try:
+                self._follow()
+            except LabelloopError as error:
+                self.notice = str(error)
+            except Exception as error:
+                # A bug here must not end the thread, or the queue would silently stand still: show it, keep the
+                # traceback in the server's log, look again at the next change.
+                log.exception("the live thread of %s failed", self.project.folder)
+                self.notice = f"Something went wrong inside labelloop ({error!r}); answers are still saved."
+        self.project.close()
+
+    def _follow(self) -> None:
+        relearn = self._follow_features()
+        answers = list(self.project.log.since(self.board.last_event))
+        self.board.apply(self.project, answers)
+        classes = self.project.classes
+        relearn |= classes != self.board.classes or any(e.kind in ("label", "unsure", "skip", "undo") for e in answers)
+        self.board.classes = classes
+        if relearn:
+            self._learn()
+        if relearn or answers or self._is_low():
+            self._choose()
+        self._log_picks()
+
+    def _follow_features(self) -> bool:
+        """Take in new images, new features, or another set of features; True when there is more to learn from."""
+        board, project = self.board, self.project
+        name, n = project.features_in_charge["name"], len(project.catalog)
+        features, embedded = read_features(project.features_folder(name), n)
+        if name == board.features_name and n == len(board.label):
+            had, has = int(board.embedded.sum()), int(embedded.sum())
+            # While embedding runs, look at a tenth more images at a time; every new one would be a new model.
+            if has == had or (has < n and has < 1.1 * had + 16):
+                return False
+            board.features, board.embedded = features, embedded
+            return True
+        self.board = read_board(project)
+        self.unreadable = len(project.catalog.problems())
+        return True
+
+    def _learn(self) -> None:
+        try:
+            self.learned = learn(self.board)
+        except CannotTrain:
+            self.learned = None  # before the first model, or after undoing it: the cold start takes over
+            return
+        models = self.project.rounds.models()
+        last = models[-1].labels if models else 0
+        labels = self.learned.labels
+        if abs(labels - last) >= (5 if labels < 100 else 20):
+            record(self.project, self.board, self.learned)
+
+    def _is_low(self) -> bool:
+        with self._lock:
+            handed = set().union(*(c.handed for c in self._clients.values()), set())
+            left = sum(pick.image_id not in handed for pick in self.queue)
+            shown = len(self.queue)
+        return left < QUEUE // 2 and (shown == 0 or left < shown) and self._open_count() > shown
+
+    def _open_count(self) -> int:
+        board = self.board
+        return int(((board.state == 0) & ~board.gone & (board.embedded | board.held_out)).sum())
+
+    def _choose(self) -> None:
+        with self._lock:
+            pinned = set().union(*(c.pinned for c in self._clients.values()), set())
+            n = max(sum(c.wants for c in self._clients.values()), QUEUE)
+        seed = self.project.settings.seed
+        seen = self.board.last_event
+        rng = np.random.default_rng([seed, self.project.rounds.last() + 1])
+        choice = self._choose_with_a_strategy_that_works(n, rng, pinned)
+        labels = 0 if self.learned is None else self.learned.labels
+        number = self.project.rounds.start(choice.strategy, self.project.settings.strategy_settings, seed, labels)
+        with self._lock:
+            self.queue, self.round = choice.picks, number
+            self._answered -= set((np.flatnonzero(self.board.state) + 1).tolist())
+            self.seen_event = seen
+            self.version += 1
+
+    def _choose_with_a_strategy_that_works(self, n: int, rng: np.random.Generator, pinned: set[int]) -> Choice:
+        wanted = self.project.settings.strategy
+        try:
+            choice = choose(self.project, self.board, self.learned, n, rng, taken=pinned)
+        except BadStrategy as error:
+            self.notice = f"{error} Going on with {self._strategy_that_works!r}."
+            return choose(
+                self.project, self.board, self.learned, n, rng, strategy=self._strategy_that_works, taken=pinned
+            )
+        self.notice, self._strategy_that_works = None, wanted
+        return choice
+
+    def _log_picks(self) -> None:
+        with self._lock:
+            to_log, self._to_log = self._to_log, []
+        for number, picks in to_log:
+            self.project.rounds.add_picks(number, picks)
+
+    # -- what the page shows ------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Where the project stands, as the page shows it; see the README of ui/ for the fields."""
+        from labelloop.metrics import ENOUGH
+
+        board, learned = self.board, self.learned
+        labels = board.label[board.label >= 0]
+        exam = learned.exam if learned is not None else None
+        known = exam if exam is not None and exam.enough else None
+        return {
+            "classes": list(board.classes),
+            "images": int((~board.gone).sum()),
+            "embedded": int((board.embedded & ~board.gone).sum()),
+            "unreadable": self.unreadable,
+            "labeled": len(labels),
+            "counts": np.bincount(labels, minlength=len(board.classes)).tolist(),
+            "unsure": int((board.state == 2).sum()),
+            "flagged": len(self.project.log.flagged()),
+            "exam": {
+                "n": exam.n if exam else len(board.exam),
+                "wanted": ENOUGH,
+                "accuracy": known.value if known else None,
+                "low": known.low if known else None,
+                "high": known.high if known else None,
+            },
+            "model": {"labels": learned.labels, "seconds": learned.seconds} if learned else None,
+            "job": worker.describe(self.project.jobs.latest()),
+            "strategy": self.project.settings.strategy,
+            "notice": self.notice,
+            "version": self.version,
+            "seen_event": self.seen_event,
+        }

@@ -1,0 +1,43 @@
+"""The desk: the projects that are open in this app, each under a key that is safe in an address."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+from labelloop.errors import BadInput
+from labelloop.live import Live
+from labelloop.project import Project
+
+_open: dict[str, Live] = {}
+_lock = threading.Lock()
+
+
+def open_project(folder: str | Path) -> str:
+    """Open a project, or find it open; returns its key. Raises ProjectError when it cannot be opened."""
+    path = Path(folder).expanduser().resolve()
+    key = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:12]
+    with _lock:
+        if key not in _open:
+            live = Live(Project(path))
+            live.start()
+            _open[key] = live
+    return key
+
+
+def get(key: str) -> Live:
+    """An open project by its key; raises BadInput for a key that is not open."""
+    try:
+        return _open[key]
+    except KeyError:
+        raise BadInput("this project is not open in the app any more. Open it again on the Start page.") from None
+
+
+def close_all() -> None:
+    """Close every project, at the end of the process."""
+    with _lock:
+        for live in _open.values():
+            live.close()
+            live.project.close()
+        _open.clear()

@@ -1,0 +1,309 @@
+"""The routes of the labeling page: pictures by id, answers in, the next images out.
+
+A request names images by id and classes by index; no path ever comes from the client. An answer is acknowledged only
+when it is committed. See docs/architecture.md, "The API of the labeling page".
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from labelloop import worker
+from labelloop.errors import BadInput, LabelloopError, NotSaved
+from labelloop.live import Live
+from labelloop.loop import EXAM, EXAM_REASON, nearest_labeled
+from labelloop.server import desk
+from labelloop.server.pictures import SIZES, picture
+from labelloop.types import Event, Pick
+from labelloop.ui.component import STATIC, static_version
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+KINDS = ("label", "unsure", "skip", "flag", "unflag", "note", "undo")
+
+
+def json_route(work: Callable[[Live, Request, Json], Json]) -> Callable[[Request], Awaitable[Response]]:
+    """A route from a plain function that may block: it gets the project, the request and its JSON body."""
+
+    @functools.wraps(work)
+    async def endpoint(request: Request) -> Response:
+        try:
+            body = json.loads(await request.body() or b"{}") if request.method == "POST" else {}
+            live = desk.get(request.path_params["key"])
+            return JSONResponse(await run_in_threadpool(work, live, request, body))
+        except NotSaved as error:
+            return JSONResponse({"error": str(error)}, 507)
+        except BadAnswer as error:
+            return JSONResponse({"error": str(error), "seq": error.seq}, 400)
+        except LabelloopError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+            log.warning("a request that makes no sense: %s", error, exc_info=True)
+            return JSONResponse({"error": f"this request makes no sense: {error!r}"}, 400)
+
+    return endpoint
+
+
+class BadAnswer(BadInput):
+    """One answer of a request cannot be stored; those before it are."""
+
+    def __init__(self, text: str, seq: int):
+        super().__init__(text)
+        self.seq = seq
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+@json_route
+def answers(live: Live, request: Request, body: Json) -> Json:
+    """POST: append answers; acknowledged means committed to disk."""
+    client, by = _text(body["client"], 64), _text(body.get("by", ""), 100)
+    events = [_event(answer, client, by) for answer in body["answers"]]
+    try:
+        live.answer(events)
+    except BadInput as error:
+        _find_the_bad_one(live, events, error)
+    acked = max((event.seq or 0 for event in events), default=0)
+    return {"acked": acked, **_queue(live, client, body["have"], body.get("n", 24))}
+
+
+def _find_the_bad_one(live: Live, events: Sequence[Event], error: BadInput) -> None:
+    """Store what can be stored, in order, and name the answer that cannot."""
+    for event in events:
+        try:
+            live.answer([event])
+        except BadInput as bad:
+            raise BadAnswer(str(bad), event.seq or 0) from error
+
+
+def _event(answer: Json, client: str, by: str) -> Event:
+    if answer["kind"] not in KINDS:
+        raise BadInput(f"there is no kind of answer {answer['kind']!r}")
+    if answer.get("source", "human") not in ("human", "accepted", "bulk"):
+        raise BadInput(f"there is no source {answer['source']!r}")
+    return Event(
+        image_id=int(answer["image"]),
+        kind=answer["kind"],
+        class_index=None if answer["kind"] != "label" else int(answer["class"]),
+        note=None if answer.get("note") is None else _text(answer["note"], 10_000),
+        source=answer.get("source", "human"),
+        by=by,
+        seconds=None if answer.get("seconds") is None else float(answer["seconds"]),
+        round=None if answer.get("round") is None else int(answer["round"]),
+        strategy=None if answer.get("strategy") is None else _text(answer["strategy"], 100),
+        suggestion=None if answer.get("suggestion") is None else int(answer["suggestion"]),
+        probability=None if answer.get("probability") is None else float(answer["probability"]),
+        client=client,
+        seq=int(answer["seq"]),
+    )
+
+
+def _text(value: Any, longest: int) -> str:
+    if not isinstance(value, str) or len(value) > longest:
+        raise BadInput(f"a text of at most {longest} characters was wanted, not {str(value)[:50]!r}")
+    return value
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+@json_route
+def state(live: Live, request: Request, body: Json) -> Json:
+    """GET: where the project stands."""
+    return live.state()
+
+
+@json_route
+def queue(live: Live, request: Request, body: Json) -> Json:
+    """GET: the images one page should show next."""
+    have = [int(i) for i in request.query_params.get("have", "").split(",") if i]
+    return _queue(live, request.query_params["client"], have, int(request.query_params.get("n", 24)))
+
+
+def _queue(live: Live, client: str, have: Sequence[int], n: int) -> Json:
+    picks = live.take(client, have, min(n, 500))
+    return {"items": items(live, picks), "state": live.state()}
+
+
+@json_route
+def recent(live: Live, request: Request, body: Json) -> Json:
+    """GET: one person's latest answers, newest first."""
+    by, n = request.query_params.get("by", ""), min(int(request.query_params.get("n", 50)), 500)
+    events = live.project.log.latest(n, by=by, answers_only=True)
+    return {"items": answered_items(live, [event.image_id for event in events])}
+
+
+@json_route
+def review(live: Live, request: Request, body: Json) -> Json:
+    """GET: answered images, filtered and ordered."""
+    wanted = request.query_params
+    found = reviewed(live, wanted.get("show", "all"), wanted.get("class"), wanted.get("order", "new"))
+    offset, n = int(wanted.get("offset", 0)), min(int(wanted.get("n", 200)), 500)
+    return {"total": len(found), "items": answered_items(live, found[offset : offset + n])}
+
+
+def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list[int]:
+    """Ids of answered images that fit a filter, in order."""
+    board, learned = live.board, live.learned
+    labeled = live.board.label >= 0
+    by_model = np.full(len(labeled), -1) if learned is None else learned.probabilities.argmax(1)
+    filters = {
+        "all": lambda: board.state > 0,
+        "class": lambda: board.label == int(class_index or 0),
+        "disagree": lambda: labeled & (by_model >= 0) & (by_model != board.label),
+        "unsure": lambda: board.state == 2,
+        "skipped": lambda: board.state == 3,
+        "exam": lambda: labeled & board.held_out,
+        "flagged": lambda: np.isin(np.arange(1, len(labeled) + 1), list(live.project.log.flagged())),
+    }
+    if show not in filters:
+        raise BadInput(f"there is no filter {show!r}; there are {', '.join(filters)}")
+    wanted = set((np.flatnonzero(filters[show]()) + 1).tolist())
+    when = {event.image_id: event.id or 0 for event in live.project.log.answers()}
+    if order == "doubt" and learned is not None:
+        p = learned.probabilities
+        return sorted(wanted, key=lambda i: p[i - 1, board.label[i - 1]] if board.label[i - 1] >= 0 else 0.0)
+    return sorted(wanted, key=lambda i: when.get(i, 0), reverse=order != "old")
+
+
+def items(live: Live, picks: Sequence[Pick]) -> list[Json]:
+    """Picks as the page shows them. A held-out image carries no suggestion, no probabilities, no neighbours."""
+    board, learned = live.board, live.learned
+    ids = [pick.image_id for pick in picks]
+    images = live.project.catalog.images(ids)
+    near = nearest_labeled(board, np.array(ids, dtype=int) - 1)
+    flagged, notes = live.project.log.flagged(), live.project.log.notes()
+    shown = []
+    for pick, (neighbours, _) in zip(picks, near, strict=True):
+        image, row = images[pick.image_id], pick.image_id - 1
+        hide = pick.held_out or learned is None or pick.suggestion is None
+        shown.append(
+            {
+                "id": pick.image_id,
+                "name": image.name.encode(errors="backslashreplace").decode(),
+                "w": image.width,
+                "h": image.height,
+                "exam": pick.held_out,
+                "suggestion": None if hide else pick.suggestion,
+                "probability": None if hide else pick.probability,
+                "probs": [] if hide or learned is None else top(learned.probabilities[row]),
+                "reason": pick.reason,
+                "neighbours": [] if pick.held_out else [{"id": i, "class": k} for i, k in neighbours],
+                "round": live.round,
+                "strategy": pick.strategy,
+                "answer": _answer(board, row),
+                "flagged": pick.image_id in flagged,
+                "note": notes.get(pick.image_id, ""),
+            }
+        )
+    return shown
+
+
+def answered_items(live: Live, image_ids: Sequence[int]) -> list[Json]:
+    """Answered images with what the model would say now; for held-out ones it stays hidden."""
+    board, learned = live.board, live.learned
+    picks = []
+    for image_id in image_ids:
+        row = image_id - 1
+        if board.held_out[row]:
+            picks.append(Pick(image_id=image_id, strategy=EXAM, reason=EXAM_REASON, held_out=True))
+        elif learned is None or not board.embedded[row]:
+            picks.append(Pick(image_id=image_id, strategy="review"))
+        else:
+            best = int(learned.probabilities[row].argmax())
+            p = float(learned.probabilities[row, best])
+            picks.append(Pick(image_id=image_id, strategy="review", suggestion=best, probability=p))
+    return items(live, picks)
+
+
+def top(probabilities: Any, k: int = 10) -> list[tuple[int, float]]:
+    """The k likeliest classes with their probabilities, best first."""
+    order = np.argsort(-probabilities)[:k]
+    return [(int(j), round(float(probabilities[j]), 4)) for j in order]
+
+
+def _answer(board: Any, row: int) -> Json | None:
+    kind = (None, "label", "unsure", "skip")[board.state[row]]
+    if kind is None:
+        return None
+    return {"kind": kind} | ({"class": int(board.label[row])} if kind == "label" else {})
+
+
+# -- classes and jobs -------------------------------------------------------------------------------------------------
+
+
+@json_route
+def add_class(live: Live, request: Request, body: Json) -> Json:
+    """POST: a new class."""
+    index = live.project.add_class(_text(body["name"], 200))
+    live.wake()
+    return {"classes": list(live.project.classes), "class": index}
+
+
+@json_route
+def jobs(live: Live, request: Request, body: Json) -> Json:
+    """POST: train now, or stop what is running."""
+    if body.get("stop"):
+        job = live.project.jobs.latest()
+        if job is not None and job.is_open:
+            live.project.jobs.stop(job.id)
+    elif body.get("kind") == "finetune":
+        worker.start(live.project, "fine-tune")
+    else:
+        raise BadInput("a job is {'kind': 'finetune'} or {'stop': true}")
+    return live.state()
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+async def image(request: Request) -> Response:
+    """GET: an image by id, `thumb` or `view`."""
+    try:
+        live = desk.get(request.path_params["key"])
+        size = request.path_params["size"]
+        data, media_type = await run_in_threadpool(picture, live.project, size, request.path_params["image"])
+    except BadInput as error:
+        return JSONResponse({"error": str(error)}, 404)
+    return Response(data, media_type=media_type, headers=FOREVER)
+
+
+async def static(request: Request) -> Response:
+    """GET: a file of the component. The version in the address makes them safe to keep for ever."""
+    path = STATIC / request.path_params["name"]
+    if request.path_params["version"] != static_version() or path.parent != STATIC or not path.is_file():
+        return JSONResponse({"error": "there is no such file in this version"}, 404)
+    media_type = {".js": "text/javascript", ".css": "text/css"}.get(path.suffix)
+    return FileResponse(path, media_type=media_type, headers=FOREVER)
+
+
+def routes() -> list[Route]:
+    """All routes of the labeling page."""
+    sizes = "|".join(SIZES)
+    assert sizes == "thumb|view"  # noqa: S101  the two routes below
+    return [
+        Route("/ll/static/{version}/{name}", static),
+        Route("/ll/{key}/state", state),
+        Route("/ll/{key}/queue", queue),
+        Route("/ll/{key}/recent", recent),
+        Route("/ll/{key}/review", review),
+        Route("/ll/{key}/answers", answers, methods=["POST"]),
+        Route("/ll/{key}/classes", add_class, methods=["POST"]),
+        Route("/ll/{key}/jobs", jobs, methods=["POST"]),
+        Route("/ll/{key}/{size}/{image:int}", image),
+    ]
+
+

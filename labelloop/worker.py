@@ -1,0 +1,293 @@
+"""Embedding and fine-tuning in a process of their own, at low priority; a row of the jobs table is the channel.
+
+    labelloop.worker.start(project, "embed")       →  python -m labelloop.worker PROJECT JOB
+
+The app only reads. What the worker makes lies beside the database until it is complete; then one write puts it in
+charge. A process that dies is seen by its silent heartbeat, and the next start goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelloop.errors import LabelloopError
+from labelloop.features import ABOUT, FeatureStore
+from labelloop.loop import Board, fit, learn, read_board
+from labelloop.project import Job, Measured, Project
+from labelloop.project.jobs import HEARTBEAT_SECONDS, JobKind
+from labelloop.types import Ints
+
+LOG = "worker.log"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    done: int
+    total: int
+    message: str
+    seconds_left: float | None = None
+    loss: tuple[float, ...] = ()
+
+
+# -- asking for work ------------------------------------------------------------------------------------------------
+
+
+def start(project: Project, kind: JobKind) -> Job:
+    """Ask for a job and start its process; one that is open already is returned as it is."""
+    from labelloop.backbone import WORKER_ENV
+
+    job_id, is_new = project.jobs.ask(kind)
+    if is_new:
+        with (project.folder / LOG).open("ab") as output:
+            subprocess.Popen(
+                [sys.executable, "-m", "labelloop.worker", str(project.folder), str(job_id)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # closing the app's terminal does not end it
+                env={**os.environ, **WORKER_ENV},
+            )
+    return project.jobs.get(job_id)
+
+
+def resume(project: Project) -> None:
+    """Start embedding again where images have no features yet."""
+    if len(to_embed(project, project.features_in_charge["name"])):
+        start(project, "embed")
+
+
+def to_embed(project: Project, name: str) -> list[int]:
+    """Ids of the images that have no features yet in a set."""
+    _, gone = project.catalog.flags()
+    folder = project.features_folder(name)
+    if not (folder / ABOUT).exists():
+        return [int(i) for i in np.flatnonzero(~gone) + 1]
+    return [int(i) for i in FeatureStore.open(folder).missing(len(gone)) if not gone[i - 1]]
+
+
+def describe(job: Job | None) -> dict[str, Any] | None:
+    """A job for JSON."""
+    if job is None:
+        return None
+    shown = asdict(job)
+    return {key: shown[key] for key in ("id", "kind", "state", "done", "total", "message", "seconds_left", "loss")}
+
+
+# -- the work -------------------------------------------------------------------------------------------------------
+
+
+def embed(project: Project, *, announce: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[Progress]:
+    """Scan the folders and embed what has no features yet, a chunk of files at a time: the first images are ready
+    while the rest is still being read. Stopped or killed, it goes on where it was."""
+    from labelloop.backbone import load_backbone
+
+    in_charge = project.features_in_charge
+    backbone = None
+    for scan in project.catalog.scan():
+        waiting = to_embed(project, in_charge["name"])
+        left = scan.total - scan.done
+        total = len(project.catalog) + left
+        yield Progress(total - left - len(waiting), total, f"reading files: {scan.done} of {scan.total}")
+        if waiting and backbone is None:
+            backbone = load_backbone(in_charge["backbone"], _weights(project, in_charge["weights"]), announce=announce)
+        if waiting:
+            for done, seconds_left in _embed_into(project, in_charge["name"], backbone, waiting, stop):
+                yield Progress(total - left - len(waiting) + done, total, "getting to know the images", seconds_left)
+        if stop():
+            return
+
+
+def _embed_into(
+    project: Project, name: str, backbone: Any, waiting: list[int], stop: Callable[[], bool]
+) -> Iterator[tuple[int, float]]:
+    """Embed images into a set of features; yields (how many so far, seconds left)."""
+    from labelloop.backbone import embed_missing
+
+    folder = project.features_folder(name)
+    if not (folder / ABOUT).exists():
+        FeatureStore.create(folder, backbone.dim, {"backbone": backbone.name, "weights": backbone.weights_id})
+    store = FeatureStore.open(folder)
+    store.grow(len(project.catalog))
+    images = project.catalog.images(waiting)
+    paths = [(image_id, images[image_id].path) for image_id in waiting]
+    begin = time.monotonic()
+    for done in embed_missing(paths, store, backbone, on_problem=project.catalog.mark_unreadable, stop=stop):
+        yield done, (time.monotonic() - begin) / max(done, 1) * (len(waiting) - done)
+
+
+def _weights(project: Project, path: str | None) -> Path | None:
+    """Weights that labelloop trained are kept relative to the project, so that it can be moved."""
+    return None if path is None else project.folder / path
+
+
+def fine_tune(project: Project, *, announce: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[Progress]:
+    """Fine-tune the backbone on the labels, embed the pool with it, and put it in charge if it does better.
+
+    It starts from the pretrained weights and the head on their features. It is compared with what is in charge on
+    held-out answers; before there are enough of those, on a fifth of the labels that it is not trained on. Until the
+    last write nothing changes for whoever is labeling.
+    """
+    from labelloop.backbone import load_backbone
+    from labelloop.train.finetune import finetune
+
+    settings = project.settings
+    board = read_board(project, features="base")
+    before = learn(board)
+    train, judge = split_to_judge(board, before.exam.enough, settings.seed)
+    name = f"fine-tune-{1 + sum(m.kind == 'fine-tune' for m in project.rounds.models())}"
+    out = project.folder / "models" / name
+    images = project.catalog.images((train + 1).tolist())
+    begin = time.monotonic()
+    loss: list[float] = []
+    for epoch in finetune(
+        [images[int(row) + 1].path for row in train],
+        board.label[train],
+        len(board.classes),
+        backbone=settings.backbone,
+        weights=_weights(project, settings.weights),
+        head=before.head,
+        out=out,
+        seed=settings.seed,
+        stop=stop,
+    ):
+        loss.append(float(epoch.loss))
+        message = f"learning from {len(train)} labels, round {epoch.epoch} of {epoch.epochs}"
+        yield Progress(epoch.step, epoch.steps, message, epoch.seconds_left, tuple(loss))
+    if stop():
+        return
+    weights = out / "model.safetensors"
+    backbone = load_backbone(settings.backbone, weights, announce=announce)
+    waiting = to_embed(project, name)
+    message = "looking at all images again with the new model"
+    for done, seconds_left in _embed_into(project, name, backbone, waiting, stop):
+        yield Progress(done, len(waiting), message, seconds_left, tuple(loss))
+    if stop():
+        return
+    verdict = decide(project, name, train, judge, time.monotonic() - begin)
+    yield Progress(1, 1, verdict, 0.0, tuple(loss))
+    yield from embed(project, announce=announce, stop=stop)  # images that were added meanwhile
+
+
+def split_to_judge(board: Board, exam_is_enough: bool, seed: int) -> tuple[Ints, Ints]:
+    """Rows to train on and rows to judge by; never the same, and never a held-out one to train on."""
+    rows = board.to_learn_from
+    if exam_is_enough:
+        return rows, board.exam
+    judge = np.random.default_rng(seed).permutation(rows)[: max(1, len(rows) // 5)]
+    return np.setdiff1d(rows, judge), np.sort(judge)
+
+
+def decide(project: Project, name: str, train: Ints, judge: Ints, seconds: float) -> str:
+    """Put a set of features in charge if a head on it answers more of the judging images right than one on the set in
+    charge, both fitted on the same labels. Records the comparison and returns it in words."""
+    old, new = read_board(project), read_board(project, features=name)
+    right = {}
+    for board in (old, new):
+        head = fit(board, train)
+        right[board.features_name] = int((head.predict_proba(board.features[judge]).argmax(1) == board.label[judge]).sum())
+    is_better = right[name] > right[old.features_name]
+    exam = learn(new).exam
+    kind = "held-out answers" if set(judge) <= set(new.exam) else "labels set aside"
+    verdict = (
+        f"{right[name]} of {len(judge)} {kind} right after fine-tuning, {right[old.features_name]} before: "
+        + ("the new model is in charge" if is_better else "the old model stays in charge")
+    )
+    if is_better:
+        project.put_features_in_charge(name, project.settings.backbone, f"models/{name}/model.safetensors")
+    project.rounds.add_model(
+        Measured(
+            kind="fine-tune",
+            features=name,
+            labels=len(new.to_learn_from),
+            exam_n=exam.n,
+            exam_correct=exam.correct,
+            seconds=seconds,
+            in_charge=is_better,
+            note=verdict,
+        )
+    )
+    return verdict
+
+
+# -- the process ----------------------------------------------------------------------------------------------------
+
+WORK = {"embed": embed, "fine-tune": fine_tune}
+
+
+class Pulse:
+    """A thread that keeps the heartbeat of a job, whatever its work is busy with, and hears the wish to stop."""
+
+    def __init__(self, project: Project, job_id: int):
+        self.stop = threading.Event()
+        self._over = threading.Event()
+        self._project, self._job_id = project, job_id
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Pulse:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(HEARTBEAT_SECONDS):
+            if self._project.jobs.report(self._job_id):
+                self.stop.set()
+        self._project.close()
+
+
+def work(project: Project, job_id: int) -> None:
+    """Do one job from its first report to its last."""
+    job = project.jobs.get(job_id)
+    last = Progress(job.done, job.total, job.message)
+    told = 0.0
+    project.jobs.report(job_id, state="running")
+    with Pulse(project, job_id) as pulse:
+        try:
+            for last in WORK[job.kind](project, announce=_say, stop=pulse.stop.is_set):
+                if time.monotonic() - told > 0.3:  # each report is a write to disk
+                    told = time.monotonic()
+                    project.jobs.report(job_id, **asdict(last))
+            state = "stopped" if pulse.stop.is_set() else "done"
+            project.jobs.report(job_id, **{**asdict(last), "state": state, "seconds_left": None})
+        except LabelloopError as error:
+            project.jobs.report(job_id, state="failed", message=str(error))
+        except Exception as error:
+            # Whatever happened, the row must say so before the process ends; the traceback goes to worker.log.
+            traceback.print_exc()
+            project.jobs.report(job_id, state="failed", message=f"{type(error).__name__}: {error} (see {LOG})")
+            raise
+
+
+def _say(text: str) -> None:
+    logging.getLogger(__name__).info(text)
+
+
+def main() -> None:
+    """`python -m labelloop.worker PROJECT JOB`."""
+    folder, job_id = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if hasattr(os, "nice"):
+        os.nice(19)  # whoever is labeling comes first
+    with Project(folder) as project:
+        work(project, int(job_id))
+
+
+if __name__ == "__main__":
+    main()
