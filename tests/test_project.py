@@ -1,0 +1,425 @@
+"""The store: what a person made is kept, exactly once, and never changed."""
+
+import dataclasses
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import draw
+from sqlite_utils import Database
+
+from labelloop.errors import BadInput, NotSaved, ProjectError
+from labelloop.project import Project
+from labelloop.project.catalog import is_held_out
+from labelloop.project.database import connect
+from labelloop.project.schema import FIRST, steps
+from labelloop.types import Event, Settings
+
+
+def said(project, image_id):
+    """The class name or kind of the live answer of an image."""
+    answers = project.log.answers(image_ids=[image_id])
+    if not answers:
+        return None
+    return project.classes[answers[0].class_index] if answers[0].kind == "label" else answers[0].kind
+
+
+# -- making and opening -------------------------------------------------------------------------------------------
+
+
+def test_a_project_remembers_its_settings(tmp_path, photos):
+    settings = Settings(backbone="resnet18", weights="w.safetensors", held_out=0.2, strategy="margin", seed=7)
+    Project.create(tmp_path / "p", photos, ["a", "b"], settings).close()
+    with Project(tmp_path / "p") as project:
+        assert project.settings == settings
+        assert project.classes == ("a", "b")
+        assert project.catalog.folders() == {1: photos}
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["a", ""], "class 2 of 2 has an empty name"),
+        (["a", "  "], "class 2 of 2 has an empty name"),
+        (["Rust", "rust"], "'Rust' and 'rust' are the same"),
+        (["é", "e\u0301"], "are the same"),
+        (["Ä", "ä"], "are the same"),
+        (["only"], "only one class"),
+    ],
+)
+def test_class_names_that_cannot_work_are_refused(tmp_path, photos, classes, message):
+    with pytest.raises(BadInput, match=message):
+        Project.create(tmp_path / "p", photos, classes)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_missing_image_folder_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="nothing there"):
+        Project.create(tmp_path / "p", tmp_path / "nowhere", ["a", "b"])
+    with pytest.raises(BadInput, match="a file"):
+        Project.create(tmp_path / "p", draw(tmp_path / "x.png", (1, 2, 3)), ["a", "b"])
+
+
+def test_a_folder_in_use_is_not_overwritten(tmp_path, photos):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "thesis.txt").write_text("mine")
+    with pytest.raises(BadInput, match="not empty"):
+        Project.create(tmp_path / "p", photos, ["a", "b"])
+    assert (tmp_path / "p" / "thesis.txt").read_text() == "mine"
+
+
+def test_opening_what_is_no_project_says_how_to_make_one(tmp_path):
+    with pytest.raises(ProjectError, match="labelloop init"):
+        Project(tmp_path)
+
+
+def test_a_damaged_project_is_named_as_such(tmp_path, project):
+    project.close()
+    database = project.folder / "project.db"
+    for leftover in project.folder.glob("project.db-*"):
+        leftover.unlink()
+    database.write_bytes(b"not a database at all" * 1000)
+    with pytest.raises(ProjectError, match="damaged"):
+        Project(project.folder)
+
+
+def test_a_half_overwritten_project_is_named_as_such(project):
+    project.close()
+    database = project.folder / "project.db"
+    content = bytearray(database.read_bytes())
+    content[1024:8192] = b"\xff" * (8192 - 1024)
+    database.write_bytes(content)
+    with pytest.raises(ProjectError, match="damaged|cannot be opened"):
+        Project(project.folder)
+
+
+def test_another_sqlite_file_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "p").mkdir()
+    other = sqlite3.connect(tmp_path / "p" / "project.db")
+    other.execute("CREATE TABLE birds (name)")
+    other.commit()
+    other.close()
+    with pytest.raises(ProjectError, match="not of a labelloop project"):
+        Project(tmp_path / "p")
+    again = sqlite3.connect(tmp_path / "p" / "project.db")
+    assert [row[0] for row in again.execute("SELECT name FROM sqlite_master")] == ["birds"]
+    again.close()
+
+
+def test_a_newer_schema_is_refused(project):
+    with project.db.conn:
+        project.db["_sqlite_migrations"].insert({"migration_set": "labelloop", "name": "m999_future", "applied_at": ""})
+    with pytest.raises(ProjectError, match=r"newer labelloop .*m999_future.*pip install -U"):
+        Project(project.folder)
+
+
+def test_the_oldest_schema_is_brought_up_to_date_with_its_answers(tmp_path, photos):
+    """The first schema, written down as it was, with an answer in it, opens in this version."""
+    (tmp_path / "old").mkdir()
+    db = Database(tmp_path / "old" / "project.db")
+    for statement in FIRST.split(";;"):
+        db.execute(statement)
+    steps.ensure_migrations_table(db)
+    db["_sqlite_migrations"].insert({"migration_set": "labelloop", "name": "m001_first", "applied_at": "2026-11-20"})
+    db["classes"].insert_all([{"idx": 0, "name": "a", "at": ""}, {"idx": 1, "name": "b", "at": ""}])
+    db["images"].insert({"id": 1, "sha256": "00", "width": 1, "height": 1, "held_out": 0, "added_at": ""})
+    event = {"image_id": 1, "kind": "label", "class": 1, "source": "human", "by": "ann", "at": "2026-11-20T10:00:00Z"}
+    db["events"].insert(event)
+    db.close()
+    with Project(tmp_path / "old") as project:
+        assert [(e.image_id, e.class_index, e.by) for e in project.log.answers()] == [(1, 1, "ann")]
+        assert not steps.pending(project.db)
+
+
+# -- the log --------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_answer_is_the_label_and_undo_brings_back_the_one_before(project):
+    project.label(1, "red")
+    project.label(1, "blue", by="ann")
+    assert said(project, 1) == "blue"
+    project.log.append([Event(image_id=1, kind="undo")])
+    assert said(project, 1) == "red"
+    project.log.append([Event(image_id=1, kind="undo")])
+    assert said(project, 1) is None
+    with pytest.raises(BadInput, match="nothing to undo"):
+        project.log.append([Event(image_id=1, kind="undo")])
+    assert [event.kind for event in project.log.since()] == ["label", "label", "undo", "undo"]
+
+
+def test_a_label_after_an_undo_counts(project):
+    project.label(1, "red")
+    project.log.append([Event(image_id=1, kind="undo")])
+    project.label(1, "blue")
+    assert said(project, 1) == "blue"
+
+
+def test_answers_as_of_an_event(project):
+    first = project.label(1, "red")
+    second = project.label(1, "blue")
+    project.log.append([Event(image_id=1, kind="undo")])
+    names = [project.classes[e.class_index] for upto in (first, second, None) for e in project.log.answers(upto=upto)]
+    assert names == ["red", "blue", "red"]
+
+
+def test_skip_unsure_flag_and_note(project):
+    project.log.append(
+        [
+            Event(image_id=1, kind="skip"),
+            Event(image_id=2, kind="unsure"),
+            Event(image_id=3, kind="flag"),
+            Event(image_id=4, kind="flag"),
+            Event(image_id=4, kind="unflag"),
+            Event(image_id=5, kind="note", note="which is this?"),
+            Event(image_id=6, kind="note", note="gone again"),
+            Event(image_id=6, kind="note", note=""),
+        ]
+    )
+    assert (said(project, 1), said(project, 2), said(project, 3)) == ("skip", "unsure", None)
+    assert project.log.flagged() == {3}
+    assert project.log.notes() == {5: "which is this?"}
+
+
+def test_a_resent_answer_is_stored_once(project):
+    event = Event(image_id=1, kind="label", class_index=0, client="tab", seq=1)
+    assert project.log.append([event]) == project.log.append([event]) == [1]
+    assert len(list(project.log.since())) == 1
+
+
+def test_an_undo_that_is_resent_does_not_undo_twice(project):
+    project.label(1, "red")
+    project.label(1, "blue")
+    undo = Event(image_id=1, kind="undo", client="tab", seq=1)
+    project.log.append([undo])
+    project.log.append([undo])
+    assert said(project, 1) == "red"
+
+
+def test_a_sequence_number_used_for_another_answer_is_refused_loudly(project):
+    project.log.append([Event(image_id=1, kind="label", class_index=0, client="tab", seq=1)])
+    with pytest.raises(BadInput, match="stored already, with another content"):
+        project.log.append([Event(image_id=2, kind="label", class_index=0, client="tab", seq=1)])
+
+
+def test_one_bad_event_and_none_of_the_batch_is_written(project):
+    good, bad = Event(image_id=1, kind="label", class_index=0), Event(image_id=999, kind="label", class_index=0)
+    with pytest.raises(BadInput, match="does not fit the project"):
+        project.log.append([good, bad])
+    assert list(project.log.since()) == []
+
+
+@pytest.mark.parametrize("statement", ["UPDATE events SET class = 0", "DELETE FROM events", "DELETE FROM images"])
+def test_the_log_cannot_be_changed_even_by_hand(project, statement):
+    project.label(1, "blue")
+    with pytest.raises(sqlite3.IntegrityError, match="append-only|never deleted"):
+        project.db.conn.execute(statement)
+    assert said(project, 1) == "blue"
+
+
+def test_every_column_of_an_event_comes_back(project):
+    event = Event(
+        image_id=3, kind="label", class_index=1, source="accepted", by="ann", at="2026-11-20T10:00:00.000Z",
+        seconds=1.25, round=4, strategy="margin", suggestion=1, probability=0.75, client="tab", seq=9,
+    )  # fmt: skip
+    (event_id,) = project.log.append([event])
+    assert list(project.log.since()) == [dataclasses.replace(event, id=event_id)]
+
+
+def test_a_full_disk_refuses_loudly_and_keeps_what_was_saved(project):
+    project.label(1, "red")
+    pages = project.db.conn.execute("PRAGMA page_count").fetchone()[0]
+    project.db.conn.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(NotSaved, match="the disk is full"):
+        for _ in range(2000):
+            project.log.append([Event(image_id=2, kind="note", note="x" * 1000)])
+    project.db.conn.execute("PRAGMA max_page_count = 1000000")
+    project.label(2, "blue")
+    assert (said(project, 1), said(project, 2)) == ("red", "blue")
+
+
+def test_a_commit_means_on_disk(project):
+    assert project.db.conn.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert project.db.conn.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+def test_what_was_acknowledged_survives_a_killed_process(project):
+    script = (
+        "import os, signal, sys; from labelloop.project import Project; p = Project(sys.argv[1])\n"
+        "for k in range(1, 21): p.label(k, 'red', by='killed'); print(k, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(project.folder)], capture_output=True, text=True)
+    assert done.returncode == -9
+    acknowledged = [int(line) for line in done.stdout.split()]
+    assert acknowledged == [event.image_id for event in project.log.answers()] == list(range(1, 21))
+
+
+def test_many_writers_lose_nothing(project):
+    def answer(name):
+        for k in range(1, 26):
+            project.label(k, "red", by=name)
+        project.close()
+
+    people = [threading.Thread(target=answer, args=(f"person {k}",)) for k in range(4)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    events = list(project.log.since())
+    assert len(events) == 100
+    assert {(e.by, e.image_id) for e in events} == {(f"person {p}", k) for p in range(4) for k in range(1, 26)}
+
+
+# -- the catalog ----------------------------------------------------------------------------------------------------
+
+
+def test_a_scan_finds_all_images_once(project, photos):
+    assert len(project.catalog) == 40
+    assert {image.path for image in project.catalog.images().values()} == set(photos.rglob("*.png"))
+
+
+def test_the_same_bytes_twice_are_one_image_with_two_paths(make_project, tmp_path):
+    draw(tmp_path / "in" / "a.png", (1, 2, 3))
+    shutil.copy(tmp_path / "in" / "a.png", tmp_path / "in" / "b.png")
+    project = make_project(tmp_path / "in")
+    assert len(project.catalog) == 1
+    assert sorted(project.catalog.files()) == [(1, "a.png"), (1, "b.png")]
+    assert project.catalog.find("a.png") == project.catalog.find("b.png") == 1
+
+
+def test_a_rescan_adds_what_is_new_and_marks_what_is_gone(project, photos):
+    gone = project.catalog.image(5).path
+    project.label(5, "red")
+    gone.unlink()
+    draw(photos / "new.png", (9, 9, 9))
+    last = list(project.catalog.scan())[-1]
+    assert (last.total, last.added, last.gone) == (1, 1, 1)
+    assert [i.id for i in project.catalog.images().values() if i.gone] == [5]
+    assert said(project, 5) == "red"
+    draw(gone, (1, 1, 1))
+    list(project.catalog.scan())
+    assert len(project.catalog) == 42  # other bytes at the old path are another image
+
+
+def test_a_file_that_comes_back_is_the_same_image(project):
+    path = project.catalog.image(5).path
+    content = path.read_bytes()
+    path.unlink()
+    list(project.catalog.scan())
+    path.write_bytes(content)
+    list(project.catalog.scan())
+    assert not project.catalog.image(5).gone
+    assert len(project.catalog) == 40
+
+
+def test_an_unplugged_folder_marks_nothing_as_gone(project, photos):
+    photos.rename(photos.with_name("elsewhere"))
+    with pytest.raises(BadInput):
+        list(project.catalog.scan())
+    assert not project.catalog.flags()[1].any()
+
+
+def test_unusable_files_are_listed_with_the_reason(make_project, tmp_path):
+    draw(tmp_path / "in" / "good.png", (1, 2, 3))
+    (tmp_path / "in" / "empty.jpg").touch()
+    (tmp_path / "in" / "notes.txt").write_text("hello")
+    project = make_project(tmp_path / "in")
+    assert [path for path, _ in project.catalog.problems()] == ["empty.jpg", "notes.txt"]
+    assert len(project.catalog) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows names that are not UTF-8")
+def test_a_name_that_is_not_text_survives(make_project, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    draw(tmp_path / "plain.png", (5, 6, 7)).rename(folder / name)
+    project = make_project(folder)
+    assert project.catalog.image(1).path.read_bytes()
+    assert project.catalog.find(name) == 1
+
+
+def test_ids_have_nothing_to_do_with_names(project):
+    folders = [image.name.split("/")[0] for image in project.catalog.images().values()]
+    assert folders[:20].count("red") not in (0, 20)
+
+
+def test_held_out_depends_on_the_bytes_alone():
+    assert is_held_out("0" * 64, 0.1)
+    assert is_held_out("1999" + "0" * 60, 0.1)
+    assert not is_held_out("199a" + "0" * 60, 0.1)
+    assert not is_held_out("f" * 64, 0.89)
+
+
+def test_a_file_is_found_below_its_folder_absolute_or_from_here(project, photos, monkeypatch):
+    image = project.catalog.image(1)
+    monkeypatch.chdir(photos)
+    assert project.catalog.find(image.name) == 1
+    assert project.catalog.find(str(image.path)) == 1
+    monkeypatch.chdir(photos.parent)
+    assert project.catalog.find(Path("photos") / image.name) == 1
+    with pytest.raises(BadInput, match="labelloop add"):
+        project.catalog.find("nowhere.png")
+
+
+# -- classes, jobs --------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_only_added(project):
+    assert project.add_class("  green ") == 2
+    assert project.classes == ("red", "blue", "green")
+    assert project.class_index("GREEN") == 2
+    for name in ("", "Red"):
+        with pytest.raises(BadInput):
+            project.add_class(name)
+    with pytest.raises(BadInput, match="red, blue, green"):
+        project.class_index("yellow")
+
+
+def test_the_held_out_share_cannot_change(project):
+    project.change_settings(strategy="margin")
+    assert Project(project.folder).settings.strategy == "margin"
+    with pytest.raises(BadInput, match="fixed"):
+        project.change_settings(held_out=0.5)
+
+
+def test_a_job_is_asked_for_once_and_told_to_stop(project):
+    job_id, is_new = project.jobs.ask("embed")
+    assert is_new
+    assert project.jobs.ask("embed") == (job_id, False)
+    assert project.jobs.report(job_id, state="running", done=3, total=9, message="busy") is False
+    project.jobs.stop(job_id)
+    assert project.jobs.report(job_id) is True
+    project.jobs.report(job_id, state="stopped")
+    job = project.jobs.get(job_id)
+    assert (job.state, job.done, job.total, job.message) == ("stopped", 3, 9, "busy")
+    assert project.jobs.ask("embed")[1]
+
+
+def test_a_silent_worker_has_failed_and_can_be_started_again(project):
+    job_id, _ = project.jobs.ask("embed")
+    project.jobs.report(job_id, state="running")
+    project.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 60")
+    project.db.conn.commit()
+    assert project.jobs.get(job_id).state == "failed"
+    assert "start it again" in project.jobs.get(job_id).message
+    assert project.jobs.ask("embed")[1]
+
+
+def test_connections_are_made_per_thread(project):
+    other = []
+    thread = threading.Thread(target=lambda: (other.append(project.db), project.close()))
+    thread.start()
+    thread.join()
+    assert other[0] is not project.db
+
+
+def test_a_path_that_is_no_database_says_so(tmp_path):
+    (tmp_path / "project.db").mkdir()
+    with pytest.raises(ProjectError):
+        connect(tmp_path / "project.db")
