@@ -1,0 +1,203 @@
+// The classes as the person sees them: the legend with its keys and bars, and the finder behind "/".
+
+import { button, h, hue, percent, setText } from "./dom.js";
+import { keysFor } from "./keys.js";
+
+const MANY = 12; // beyond this the likely classes stand above the list
+const LIKELY = 5;
+
+export class Legend {
+  keys = [];
+  #classes = [];
+  #rows = [];
+  #likely = [];
+
+  /** on: {pick(index, event), add()} */
+  constructor(on) {
+    this.on = on;
+    this.list = h("div", { class: "classes", role: "group", "aria-label": "Classes" });
+    this.top = h("div", { class: "likely", role: "group", "aria-label": "Most likely classes", hidden: true });
+    this.invite = h("p", { class: "invite", text: "What do you want to tell apart? Name the first class." });
+    this.add = button({ class: "add", onclick: () => on.add(), text: "+ new class" });
+    this.element = h("div", { class: "legend" }, this.top, this.list, this.invite, this.add);
+  }
+
+  /** Builds the rows again when the classes changed. */
+  setClasses(classes) {
+    if (classes.length === this.#classes.length && classes.every((name, i) => name === this.#classes[i])) return;
+    this.#classes = [...classes];
+    this.keys = keysFor(classes);
+    this.#rows = classes.map((name, index) => this.#row(name, index));
+    this.list.replaceChildren(...this.#rows.map((row) => row.element));
+    this.#likely = Array.from({ length: classes.length > MANY ? LIKELY : 0 }, () => this.#row("", 0));
+    this.top.replaceChildren(...this.#likely.map((row) => row.element));
+    this.top.hidden = !this.#likely.length;
+    this.invite.hidden = classes.length > 0;
+  }
+
+  /** Shows the guess for an image (or no guess: null), what was answered, and how many each class has. */
+  show(item, counts) {
+    const guess = item && !item.exam ? new Map(item.probs) : new Map();
+    const suggestion = item && !item.exam ? item.suggestion : null;
+    const answered = item?.answer?.kind === "label" ? item.answer.class : null;
+    this.#rows.forEach((row, index) => {
+      this.#fill(row, guess.get(index), index === suggestion, index === answered, counts[index]);
+    });
+    const best = [...guess.keys()].slice(0, LIKELY);
+    this.#likely.forEach((row, place) => {
+      const index = best[place];
+      row.element.classList.toggle("empty", index === undefined);
+      if (index === undefined) return;
+      this.#name(row, index);
+      this.#fill(row, guess.get(index), index === suggestion, index === answered, counts[index]);
+    });
+  }
+
+  #row(name, index) {
+    const row = {
+      index,
+      key: h("kbd"),
+      name: h("span", { class: "name" }),
+      enter: h("kbd", { class: "enter", text: "Enter", hidden: true }),
+      share: h("span", { class: "share" }),
+      count: h("span", { class: "count" }),
+      bar: h("span", { class: "bar" }),
+    };
+    row.element = button(
+      { class: "class", onclick: (event) => this.on.pick(row.index, event) },
+      row.key, row.name, row.enter, row.share, row.count, row.bar,
+    );
+    if (name) this.#name(row, index);
+    return row;
+  }
+
+  #name(row, index) {
+    row.index = index;
+    setText(row.name, this.#classes[index]);
+    setText(row.key, this.keys[index].toUpperCase());
+    row.element.title = this.#classes[index];
+    row.element.setAttribute("aria-keyshortcuts", this.keys[index]);
+    row.element.style.setProperty("--hue", hue(index));
+  }
+
+  #fill(row, share, isSuggestion, isAnswer, count) {
+    row.element.classList.toggle("suggested", isSuggestion);
+    row.element.classList.toggle("answered", isAnswer);
+    row.enter.hidden = !isSuggestion;
+    setText(row.share, share === undefined ? "" : percent(share));
+    setText(row.count, count ? String(count) : "");
+    row.bar.style.transform = `scaleX(${share ?? 0})`;
+  }
+}
+
+/** Type a few letters, Enter chooses; a name that is not there can be added. */
+export class Finder {
+  #classes = [];
+  #keys = [];
+  #counts = [];
+  #found = []; // class indices, then null for "add"
+  #at = 0;
+  #addOnly = false;
+
+  /** on: {pick(index), add(name) -> Promise<index>, closed()} */
+  constructor(on) {
+    this.on = on;
+    this.input = h("input", {
+      type: "text", spellcheck: "false", autocomplete: "off", maxlength: "200", oninput: () => this.#look(),
+      onkeydown: (event) => this.#key(event), onblur: () => this.close(),
+    });
+    this.list = h("div", { class: "found", role: "listbox" });
+    this.message = h("p", { class: "message", role: "status" });
+    this.element = h("div", { class: "finder panel", role: "dialog", hidden: true }, this.input, this.list, this.message);
+  }
+
+  get isOpen() {
+    return !this.element.hidden;
+  }
+
+  open({ classes, keys, counts, addOnly = false }) {
+    this.#classes = classes;
+    this.#keys = keys;
+    this.#counts = counts;
+    this.#addOnly = addOnly;
+    this.input.value = "";
+    this.input.placeholder = addOnly ? "name of the new class" : "find a class…";
+    this.input.setAttribute("aria-label", this.input.placeholder);
+    setText(this.message, addOnly ? "Enter adds it, Esc closes" : "");
+    this.element.hidden = false;
+    this.#look();
+    this.input.focus();
+  }
+
+  close() {
+    if (!this.isOpen) return;
+    this.element.hidden = true;
+    this.input.blur();
+    this.on.closed();
+  }
+
+  #look() {
+    const typed = this.input.value.trim();
+    const text = typed.toLowerCase();
+    const rank = (name) => (name.startsWith(text) ? 0 : name.includes(text) ? 1 : 2);
+    const ranked = this.#classes.map((name, index) => [rank(name.toLowerCase()), index]);
+    const matches = ranked.filter(([place]) => place < 2).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    this.#found = this.#addOnly && !typed ? [] : matches.map(([, index]) => index);
+    const isKnown = this.#classes.some((name) => name.toLowerCase() === text);
+    if (this.#addOnly && typed && !isKnown) this.#found.unshift(null);
+    else if (typed && !matches.length) this.#found.push(null);
+    this.#at = 0;
+    this.#draw();
+  }
+
+  #draw() {
+    const rows = this.#found.slice(0, 60).map((index, place) =>
+      button(
+        { class: place === this.#at ? "row current" : "row", role: "option", onclick: () => this.#choose(index) },
+        h("span", { class: "name", text: index === null ? `add new class “${this.input.value.trim()}”` : this.#classes[index] }),
+        h("span", { class: "count", text: index === null ? "" : String(this.#counts[index] || "") }),
+        index !== null && this.#keys[index] ? h("kbd", { text: this.#keys[index].toUpperCase() }) : null,
+      ),
+    );
+    this.list.replaceChildren(...rows);
+    rows[this.#at]?.scrollIntoView({ block: "nearest" });
+  }
+
+  #key(event) {
+    event.stopPropagation();
+    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (move) {
+      this.#at = Math.max(0, Math.min(this.#found.length - 1, this.#at + move));
+      this.#draw();
+    } else if (event.key === "Enter" && this.#found.length) this.#choose(this.#found[this.#at]);
+    else if (event.key === "Escape") this.close();
+    else return;
+    event.preventDefault();
+  }
+
+  async #choose(index) {
+    if (index === null) return this.#addTyped();
+    this.close();
+    return this.on.pick(index);
+  }
+
+  async #addTyped() {
+    const name = this.input.value.trim();
+    let index;
+    try {
+      index = await this.on.add(name);
+    } catch (error) {
+      setText(this.message, error.message);
+      return;
+    }
+    if (!this.#addOnly) {
+      this.close();
+      this.on.pick(index);
+      return;
+    }
+    this.input.value = "";
+    this.#classes = [...this.#classes, name];
+    setText(this.message, `added ${name}; type another, or Esc`);
+    this.#look();
+  }
+}

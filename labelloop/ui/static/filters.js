@@ -1,0 +1,55 @@
+// Which answered images the review shows, and in what order.
+
+import { button, h } from "./dom.js";
+
+const SHOW = [
+  ["all", "All"], ["disagree", "Model sees it differently"], ["flagged", "Flagged"], ["unsure", "Unsure"],
+  ["skipped", "Skipped"], ["exam", "Check images"],
+];
+const ORDER = [["new", "newest first"], ["old", "oldest first"], ["doubt", "most doubtful first"]];
+
+export class Filters {
+  value = { show: "all", class: null, order: "new" };
+  #classes = [];
+
+  constructor(changed) {
+    this.changed = changed;
+    this.chips = SHOW.map(([show, text]) => button({ class: "chip", "data-show": show, text, onclick: () => this.#set({ show, class: null }) }));
+    this.byClass = h("select", { "aria-label": "Class", onchange: () => this.#pick() });
+    this.order = h("select", { "aria-label": "Order", onchange: () => this.#set({ order: this.order.value }) }, ...options(ORDER));
+    this.total = h("span", { class: "total" });
+    this.element = h("nav", { class: "filters" }, ...this.chips, this.byClass, h("span", { class: "gap" }), this.total, this.order);
+    this.setClasses([]);
+    this.#mark();
+  }
+
+  setClasses(classes) {
+    if (classes.length === this.#classes.length && this.byClass.options.length) return;
+    this.#classes = [...classes];
+    this.byClass.replaceChildren(...options([["", "One class…"], ...classes.map((name, index) => [String(index), name])]));
+    this.byClass.value = this.value.class === null ? "" : String(this.value.class);
+  }
+
+  #pick() {
+    const index = this.byClass.value;
+    this.#set(index === "" ? { show: "all", class: null } : { show: "class", class: Number(index) });
+  }
+
+  #set(change) {
+    Object.assign(this.value, change);
+    this.#mark();
+    this.byClass.blur(); // keys belong to the images again
+    this.order.blur();
+    this.changed();
+  }
+
+  #mark() {
+    for (const chip of this.chips) chip.setAttribute("aria-pressed", String(chip.dataset.show === this.value.show));
+    this.byClass.classList.toggle("on", this.value.show === "class");
+    if (this.value.show !== "class") this.byClass.value = "";
+  }
+}
+
+function options(pairs) {
+  return pairs.map(([value, text]) => h("option", { value, text }));
+}

@@ -1,0 +1,150 @@
+// One image at a time: the picture, why it is shown, what looks like it, and the film strip.
+
+import { h, hue, plural, setText } from "./dom.js";
+import { Pictures } from "./pictures.js";
+import { Strip } from "./strip.js";
+
+const AHEAD = 10;
+const BEHIND = 3;
+const EXAM = "A check image: your answer measures how good the model is, so nothing is suggested here.";
+
+export class Focus {
+  shown = null; // the item whose picture is on screen, null while there is none
+  #since = 0; // when it came on screen
+  #hiddenSince = 0;
+
+  /** on: {open(item), ready()} */
+  constructor(session, api, on) {
+    this.session = session;
+    this.api = api;
+    this.on = on;
+    this.pictures = new Pictures((id) => api.view(id), (id) => id === session.timeline.current?.id && on.ready());
+    this.strip = new Strip({ thumb: (id) => api.thumb(id), open: on.open });
+    this.frame = h("div", { class: "frame" });
+    this.badge = h("div", { class: "badges" });
+    this.message = h("div", { class: "empty", role: "status" });
+    this.reason = h("span", { class: "reason" });
+    this.near = h("span", { class: "near" });
+    this.noteText = h("span", { class: "note-text" });
+    const why = h("div", { class: "why" }, h("span", { class: "words" }, this.reason, this.noteText), this.near);
+    this.stage = h("div", { class: "stage" }, this.frame, this.message, this.badge);
+    this.element = h("section", { class: "focus" }, this.stage, why, this.strip.element);
+    document.addEventListener("visibilitychange", this.#pause);
+  }
+
+  close() {
+    document.removeEventListener("visibilitychange", this.#pause);
+  }
+
+  /** Seconds that the picture has been looked at, at most five minutes. */
+  seconds(now) {
+    return Math.min(300, Math.max(0, Math.round((now - this.#since) / 10) / 100));
+  }
+
+  /** True once the current picture has been painted: only then may a key answer it. */
+  isOnScreen(item) {
+    return Boolean(item) && this.shown === item && this.#since > 0;
+  }
+
+  /** Paints the current image if it is decoded; everything here only writes to the page. */
+  show() {
+    const { timeline } = this.session;
+    const item = timeline.current;
+    this.#preload();
+    const ready = item && this.pictures.isReady(item.id);
+    if (ready && this.shown !== item) this.#swap(item);
+    else if (!ready && this.shown) this.#clear();
+    this.#sayEmpty(item, ready);
+    this.#sayWhy(item);
+    this.strip.show(timeline, this.session.classes, (one) => this.session.isUnsaved(one));
+  }
+
+  #swap(item) {
+    this.shown = item;
+    this.#since = 0;
+    this.frame.replaceChildren(this.pictures.get(item.id));
+    requestAnimationFrame((now) => this.shown === item && (this.#since = now));
+  }
+
+  #clear() {
+    this.shown = null;
+    this.frame.replaceChildren();
+  }
+
+  #preload() {
+    const { items, at } = this.session.timeline;
+    const current = items.slice(at, at + 1);
+    const behind = items.slice(Math.max(0, at - BEHIND), at).reverse();
+    const ahead = this.session.timeline.ahead().slice(0, AHEAD);
+    this.pictures.want([...current, ...ahead, ...behind].map((item) => item.id));
+  }
+
+  #pause = () => {
+    if (document.hidden) this.#hiddenSince = performance.now();
+    else if (this.#since && this.#hiddenSince) this.#since += performance.now() - this.#hiddenSince;
+  };
+
+  #sayWhy(item) {
+    const { classes } = this.session;
+    setText(this.reason, item ? item.reason || (item.exam ? EXAM : "") : "");
+    setText(this.noteText, item?.note ? `note: ${item.note}` : "");
+    const near = item && !item.exam ? item.neighbours : [];
+    const signature = near.map((one) => `${one.id}:${one.class}`).join(" ");
+    if (this.near.dataset.of !== signature) {
+      this.near.dataset.of = signature;
+      this.near.replaceChildren(...near.map((one) => this.#neighbour(one, classes)));
+    }
+    const answer = item?.answer;
+    const word = answer && (answer.kind === "label" ? classes[answer.class] : answer.kind === "skip" ? "skipped" : "unsure");
+    const badges = [];
+    if (item?.flagged) badges.push(h("span", { class: "badge flag", text: "⚑ flagged" }));
+    if (word) badges.push(h("span", { class: "badge", "--hue": hue(answer.class ?? 0), text: `answered: ${word}` }));
+    if (badges.length || this.badge.childElementCount) this.badge.replaceChildren(...badges);
+  }
+
+  #neighbour({ id, class: index }, classes) {
+    const name = classes[index] ?? "";
+    const img = h("img", { src: this.api.thumb(id), alt: "", draggable: "false" });
+    return h("figure", { title: `labeled ${name}`, "--hue": hue(index) }, img, h("figcaption", { text: name }));
+  }
+
+  #sayEmpty(item, ready) {
+    this.message.hidden = Boolean(ready);
+    if (ready) return;
+    const failed = item && this.pictures.hasFailed(item.id);
+    const [title, text, extra] = failed ? FAILED : item ? LOADING : this.#phase();
+    const key = `${title}|${text}|${extra?.key ?? ""}`;
+    if (this.message.dataset.of === key) return;
+    this.message.dataset.of = key;
+    this.message.replaceChildren(h("h2", { text: title }), h("p", { text }), ...(extra?.nodes ?? []));
+  }
+
+  #phase() {
+    const { state, phase } = this.session;
+    if (phase === "connecting") return ["", "Opening the project…"];
+    if (phase === "empty") return ["No images here yet", "Add a folder of images to this project first."];
+    if (phase === "preparing") return preparing(state);
+    if (phase === "done") return done(state);
+    return ["", "Looking for the next images…"];
+  }
+}
+
+const LOADING = ["", "Looking for the next images…"];
+const FAILED = ["This image cannot be shown right now", "Trying again. Press S to skip it or F to flag it."];
+
+function preparing({ job }) {
+  const share = job.total ? job.done / job.total : 0;
+  const bar = h("div", { class: "big-bar", "--share": share });
+  const left = job.seconds_left ? `, about ${plural(job.seconds_left, "second")} left` : "";
+  const text = `${job.done.toLocaleString("en")} of ${job.total.toLocaleString("en")}${left}. The first ones appear in a moment.`;
+  return ["Getting to know the images", text, { key: share, nodes: [bar] }];
+}
+
+function done(state) {
+  const rows = state.classes.map((name, index) =>
+    h("li", { "--hue": hue(index) }, h("span", { class: "name", text: name }), h("b", { text: String(state.counts[index] ?? 0) })),
+  );
+  const left = [state.unsure && `${state.unsure} unsure`, state.flagged && `${state.flagged} flagged`].filter(Boolean).join(", ");
+  const text = left ? `${left}: the Review page shows them again.` : "The arrow key ← looks back over your answers.";
+  return ["Everything here is labeled", text, { key: state.counts.join(" "), nodes: [h("ul", { class: "tally" }, ...rows)] }];
+}

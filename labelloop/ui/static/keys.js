@@ -1,0 +1,93 @@
+// Which key means what. Knows nothing of images or the server.
+
+/** Letters with a meaning of their own in one of the views; r and c belong to Streamlit. */
+const RESERVED = "acfgnrstuz";
+
+const FOCUS = {
+  Enter: "accept", s: "skip", u: "unsure", f: "flag", n: "note", Backspace: "undo", z: "undo",
+  ArrowLeft: "back", ArrowRight: "forward", g: "grid", t: "train", "/": "find", "?": "help", Escape: "close",
+};
+
+const GRID = {
+  Enter: "accept", s: "skip", u: "unsure", f: "flag", n: "note", Backspace: "undo", z: "undo",
+  ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down", " ": "toggle", a: "all",
+  g: "grid", t: "train", "/": "find", "?": "help", Escape: "close",
+};
+
+/** What the help shows: [keys, what they do] by view. */
+export const HELP = {
+  focus: [
+    ["1 … 9, 0", "this class, next image"],
+    ["Enter", "take the suggestion"],
+    ["/", "find a class by its name, or add one"],
+    ["Backspace or Z", "undo, and back to that image"],
+    ["S", "skip for now"],
+    ["U", "unsure, nobody could tell"],
+    ["F", "flag: come back to this one"],
+    ["N", "write a note"],
+    ["← →", "look back and ahead; any class key corrects"],
+    ["G", "many images at once"],
+    ["T", "train the model now"],
+    ["Esc", "close"],
+  ],
+  grid: [
+    ["click", "select one; Shift: up to here; Ctrl or ⌘: one more"],
+    ["drag", "select with a rubber band"],
+    ["← → ↑ ↓", "move; with Shift: select on the way"],
+    ["Space", "select or unselect"],
+    ["A", "select all on screen"],
+    ["1 … 9, 0 or /", "this class for all selected"],
+    ["Enter", "take the suggestion of each selected image"],
+    ["S   U   F", "skip, unsure, flag"],
+    ["N", "write a note"],
+    ["Backspace or Z", "undo all of the last step"],
+    ["double click", "look at it large"],
+    ["Esc", "select nothing"],
+  ],
+};
+
+/**
+ * A key for each class, "" where there are none left. The first ten get digits; the others a letter of their name
+ * if it is free, else any free letter. Classes are only ever added, so a class keeps its key.
+ */
+export function keysFor(classes) {
+  const taken = new Set(RESERVED);
+  return classes.map((name, index) => {
+    if (index < 10) return String((index + 1) % 10);
+    const free = [...name.toLowerCase(), ..."abcdefghijklmnopqrstuvwxyz"].find((c) => /^[a-z]$/.test(c) && !taken.has(c));
+    if (free) taken.add(free);
+    return free ?? "";
+  });
+}
+
+/** {action, index?} for a keydown, or null when the key is none of ours. */
+export function readKey(event, classKeys, view) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return null;
+  const origin = event.composedPath()[0];
+  if (isTyping(origin) || (isPressing(origin) && (event.key === "Enter" || event.key === " "))) return null;
+  const key = nameOf(event);
+  const table = view === "focus" ? FOCUS : GRID;
+  if (Object.hasOwn(table, key)) return { action: table[key] };
+  const index = key ? classKeys.indexOf(key) : -1;
+  return index < 0 || event.shiftKey ? null : { action: "label", index };
+}
+
+function nameOf(event) {
+  const { key, code } = event;
+  if (key.length > 1 || key === "/" || key === "?" || key === " ") return key;
+  if (/^[0-9]$/.test(key)) return key;
+  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code); // French keyboards have digits on Shift
+  if (digit && !event.shiftKey) return digit[1];
+  if (/^[a-z]$/i.test(key)) return key.toLowerCase();
+  const letter = /^Key([A-Z])$/.exec(code); // Greek, Cyrillic, …: the key in the same place
+  return letter ? letter[1].toLowerCase() : key;
+}
+
+function isTyping(element) {
+  return element instanceof HTMLElement && (/^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) || element.isContentEditable);
+}
+
+/** Tabbed onto a button or link by keyboard: Enter and Space belong to it. */
+function isPressing(element) {
+  return element instanceof HTMLElement && element.matches("a:focus-visible, button:focus-visible, [role=button]:focus-visible");
+}

@@ -1,0 +1,99 @@
+// What lies over the page for a moment: the help, one image large, a note, and the short word after each key.
+
+import { button, h, setText } from "./dom.js";
+import { HELP } from "./keys.js";
+
+const TOAST = 900;
+
+/** A layer that any key or click closes. */
+class Panel {
+  constructor(name) {
+    this.element = h("div", { class: `cover ${name}`, role: "dialog", hidden: true, onclick: () => this.close() });
+  }
+
+  get isOpen() {
+    return !this.element.hidden;
+  }
+
+  close() {
+    this.element.hidden = true;
+  }
+}
+
+export class Help extends Panel {
+  constructor() {
+    super("help");
+  }
+
+  open(view) {
+    const rows = HELP[view].flatMap(([keys, text]) => [h("dt", {}, h("kbd", { text: keys })), h("dd", { text })]);
+    const title = view === "focus" ? "Keys" : "Keys and mouse";
+    const close = button({ class: "quiet", text: "close" });
+    const note = "Each answer is saved at once. More than ten classes get letters, shown beside their names.";
+    this.element.replaceChildren(h("div", { class: "panel" }, h("h2", { text: title }), h("dl", {}, ...rows), h("p", { text: note }), close));
+    this.element.hidden = false;
+  }
+}
+
+export class Preview extends Panel {
+  constructor() {
+    super("preview");
+  }
+
+  open(address, name) {
+    this.element.replaceChildren(h("figure", {}, h("img", { src: address, alt: "" }), h("figcaption", { text: name })));
+    this.element.hidden = false;
+  }
+}
+
+/** A line of text about the images it was opened for. */
+export class Note {
+  #items = [];
+
+  constructor(keep) {
+    this.keep = keep;
+    this.input = h("input", {
+      type: "text", maxlength: "2000", placeholder: "a note: Enter keeps it, Esc cancels", "aria-label": "Note",
+      onkeydown: (event) => this.#key(event), onblur: () => this.#end(),
+    });
+    this.element = h("div", { class: "note panel", hidden: true }, this.input);
+  }
+
+  open(items) {
+    this.#items = items;
+    this.input.value = items.length === 1 ? items[0].note : "";
+    this.element.hidden = false;
+    this.input.focus();
+  }
+
+  #key(event) {
+    event.stopPropagation();
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault();
+    if (event.key === "Enter") this.keep(this.#items, this.input.value.trim());
+    this.#end();
+  }
+
+  #end() {
+    if (this.element.hidden) return;
+    this.element.hidden = true;
+    this.input.blur();
+  }
+}
+
+export class Toast {
+  #timer = null;
+
+  constructor() {
+    this.element = h("div", { class: "toast", role: "status", "aria-live": "polite" });
+  }
+
+  say(text, hue = null) {
+    setText(this.element, text);
+    this.element.style.setProperty("--hue", hue ?? "0");
+    this.element.classList.toggle("colored", hue !== null);
+    this.element.classList.add("on");
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.element.classList.remove("on"), TOAST);
+  }
+}

@@ -1,0 +1,243 @@
+// One person labeling one project: what was answered, what can be undone, what comes next. No DOM.
+
+import { Refused } from "./api.js";
+import { Outbox } from "./outbox.js";
+import { Timeline } from "./timeline.js";
+
+const LOW = 6; // ask for more images when fewer are ahead
+const BUSY_POLL = 2000;
+const IDLE_POLL = 10_000;
+const UNDO_STEPS = 1000;
+
+export class Session {
+  state = null;
+  timeline = new Timeline();
+  trouble = null; // text: the server could not be asked
+  wanted = 24; // images to ask for
+  #api;
+  #by;
+  #on;
+  #strokes = []; // [[{item, before}]]: one step of undo each
+  #unsaved = new Set(); // items with an answer that is not on disk yet
+  #items = new Map(); // id -> item, all that was ever sent to this page
+  #asking = false;
+  #dry = false; // the last reply left fewer than LOW ahead: only the poll asks again
+  #timer = null;
+  #closed = false;
+  #begun = false;
+
+  /** on: {changed(), saved(acked), refused(text)} */
+  constructor({ api, base, by, on }) {
+    this.#api = api;
+    this.#by = by;
+    this.#on = on;
+    this.outbox = new Outbox({
+      base,
+      by,
+      send: (body, timeout) => this.#send(body, timeout),
+      on: { acked: this.#acked, changed: () => on.changed(), refused: (text) => on.refused(text) },
+    });
+  }
+
+  /** Sends what waits from before, then asks for the first images and for this person's latest answers. */
+  async start() {
+    document.addEventListener("visibilitychange", this.#poll);
+    await this.outbox.adopt();
+    if (this.#closed) return;
+    await this.#ask(this.#begin);
+    this.#schedule();
+  }
+
+  #begin = async () => {
+    this.#take(await this.#api.queue(this.outbox.client, this.timeline.have(), this.wanted));
+    this.#on.changed();
+    const past = (await this.#api.recent(this.#by, 50)).items.reverse().map((item) => this.same(item));
+    this.timeline.addPast(past);
+    const answered = past.filter((item) => item.answer);
+    this.#strokes.unshift(...answered.map((item) => [{ item, before: null }]));
+    this.#begun = true;
+  };
+
+  close() {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    document.removeEventListener("visibilitychange", this.#poll);
+    this.outbox.close();
+  }
+
+  get classes() {
+    return this.state?.classes ?? [];
+  }
+
+  isUnsaved(item) {
+    return this.#unsaved.has(item);
+  }
+
+  /** The object that stands for this image here, so that all views show one truth; news never changes what is in use. */
+  same(fresh) {
+    const known = this.#items.get(fresh.id);
+    if (known && !this.#unsaved.has(known) && !known.answer && !this.timeline.has(known.id)) Object.assign(known, fresh);
+    else if (!known) this.#items.set(fresh.id, fresh);
+    return known ?? fresh;
+  }
+
+  /**
+   * Answers one or many images in one step of undo. answerOf(item) -> {kind: "label", class} or {kind: "unsure" | "skip"}.
+   * Returns the last number given.
+   */
+  answer(items, answerOf, { source = "human", seconds = null } = {}) {
+    this.#strokes.push(items.map((item) => ({ item, before: item.answer })));
+    if (this.#strokes.length > UNDO_STEPS) this.#strokes.shift();
+    let seq = 0;
+    for (const item of items) {
+      const answer = answerOf(item);
+      seq = this.#push(item, { ...answer, source, seconds });
+      item.answer = answer;
+    }
+    return seq;
+  }
+
+  /** Takes back the last step. Returns its images, oldest first, or null when there is nothing left. */
+  undo() {
+    const stroke = this.#strokes.pop();
+    if (!stroke) return null;
+    for (const { item, before } of stroke) {
+      this.#push(item, { kind: "undo" });
+      item.answer = before;
+    }
+    return stroke.map(({ item }) => item);
+  }
+
+  /** Flags all, or unflags all when every one was flagged. Returns whether they are flagged now. */
+  flag(items) {
+    const flagged = !items.every((item) => item.flagged);
+    for (const item of items.filter((one) => one.flagged !== flagged)) {
+      this.#push(item, { kind: flagged ? "flag" : "unflag" });
+      item.flagged = flagged;
+    }
+    return flagged;
+  }
+
+  note(items, text) {
+    for (const item of items) {
+      this.#push(item, { kind: "note", note: text });
+      item.note = text;
+    }
+  }
+
+  /** Returns the index of the new class. */
+  async addClass(name) {
+    const reply = await this.#api.addClass(name);
+    if (this.state) this.state.classes = reply.classes;
+    this.#on.changed();
+    return reply.class;
+  }
+
+  async train() {
+    this.state = await this.#api.job({ kind: "finetune" });
+    this.#schedule();
+    this.#on.changed();
+  }
+
+  /** Asks for more when few are left and no answer on its way will bring them. */
+  refill() {
+    const enough = this.timeline.ahead().length >= LOW || this.#dry;
+    if (!enough && !this.outbox.waiting) this.#fetchQueue();
+  }
+
+  /** More images for the grid, beyond those it has. */
+  async more(have, n) {
+    const reply = await this.#api.queue(this.outbox.client, have, n);
+    this.state = reply.state;
+    return reply.items.map((item) => this.same(item)).filter((item) => !item.answer);
+  }
+
+  /** What to show when there is no image: "connecting", "empty", "preparing", "looking" or "done". */
+  get phase() {
+    const { state } = this;
+    if (!state) return "connecting";
+    if (!state.images) return "empty";
+    const preparing = state.job?.kind === "embed" && isActive(state.job);
+    if (preparing) return "preparing";
+    const allPrepared = state.embedded + state.unreadable >= state.images;
+    return allPrepared && this.#dry && !this.outbox.waiting && !this.#asking ? "done" : "looking";
+  }
+
+  #push(item, event) {
+    this.#unsaved.add(item);
+    item.seq = this.outbox.push({
+      image: item.id, kind: event.kind, class: event.class ?? null, note: event.note ?? null,
+      source: event.source ?? "human", seconds: event.seconds ?? null, round: item.round ?? null,
+      strategy: item.strategy ?? null, suggestion: item.suggestion ?? null, probability: item.probability ?? null,
+    });
+    return item.seq;
+  }
+
+  #send(body, timeout) {
+    const own = body.client === this.outbox.client;
+    const wish = own ? { have: this.timeline.have(), n: this.wanted } : { have: [], n: 0 };
+    return this.#api.answers({ ...body, ...wish }, timeout);
+  }
+
+  #acked = (acked, reply) => {
+    for (const item of this.#unsaved) if (item.seq <= acked) this.#unsaved.delete(item);
+    this.trouble = null;
+    this.#take(reply);
+    this.#on.saved(acked);
+  };
+
+  #take(reply) {
+    this.state = reply.state;
+    this.timeline.merge(reply.items.map((item) => this.#next(item)).filter((item) => item && !item.answer));
+    this.#dry = this.timeline.ahead().length < LOW;
+  }
+
+  /** An image that the server wants answered: one that was skipped before comes back, one that has an answer does not. */
+  #next(fresh) {
+    const item = this.same(fresh);
+    if (item.answer?.kind !== "skip" || this.#unsaved.has(item) || item === this.timeline.current) return item;
+    this.timeline.remove(item);
+    item.answer = null;
+    return item;
+  }
+
+  #fetchQueue() {
+    return this.#ask(async () => this.#take(await this.#api.queue(this.outbox.client, this.timeline.have(), this.wanted)));
+  }
+
+  /** Runs one question to the server; a failure is told, and the poll asks again. */
+  async #ask(question) {
+    if (this.#asking) return;
+    this.#asking = true;
+    try {
+      await question();
+      this.trouble = null;
+    } catch (error) {
+      this.trouble = { text: error.message, lost: !(error instanceof Refused) };
+    } finally {
+      this.#asking = false;
+    }
+    if (!this.#closed) this.#on.changed();
+  }
+
+  #schedule() {
+    clearTimeout(this.#timer);
+    const busy = isActive(this.state?.job) || !this.timeline.current || this.trouble;
+    if (!document.hidden && !this.#closed) this.#timer = setTimeout(this.#poll, busy ? BUSY_POLL : IDLE_POLL);
+  }
+
+  #poll = async () => {
+    clearTimeout(this.#timer);
+    if (document.hidden || this.#closed) return;
+    const version = this.state?.version;
+    if (!this.#begun) await this.#ask(this.#begin);
+    else if (this.timeline.ahead().length < LOW) await this.#fetchQueue();
+    else await this.#ask(async () => (this.state = await this.#api.state()));
+    if (version !== undefined && this.state?.version !== version) await this.#fetchQueue();
+    this.#schedule();
+  };
+}
+
+export function isActive(job) {
+  return job?.state === "waiting" || job?.state === "running";
+}

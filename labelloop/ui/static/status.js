@@ -1,0 +1,71 @@
+// The thin line on top: how far, how good, is it saved, what runs, who. And the red line below it when something is wrong.
+
+import { h, percent, setText } from "./dom.js";
+import { isActive } from "./session.js";
+
+const EXAM_TITLE =
+  "Measured on images picked at random that the model never learns from. The range covers the true value 95 times out of 100.";
+
+export class Status {
+  /** buttons: the elements at the right end */
+  constructor(by, buttons) {
+    this.labeled = h("span", { class: "figure" });
+    this.accuracy = h("span", { class: "accuracy", title: EXAM_TITLE });
+    this.job = h("span", { class: "job", role: "status" });
+    this.saved = h("span", { class: "saved", role: "status" });
+    this.who = h("span", { class: "who", text: by });
+    this.bar = h("div", { class: "hairline" });
+    this.trouble = h("div", { class: "trouble", role: "alert", hidden: true });
+    const line = h("div", { class: "line" }, this.labeled, this.accuracy, this.job, h("span", { class: "gap" }), this.saved, this.who, ...buttons);
+    this.element = h("header", {}, line, this.bar, this.trouble);
+  }
+
+  /** refused: the last text that must not go unseen, or "" */
+  show(session, refused) {
+    const { state, outbox } = session;
+    if (state) this.#figures(state);
+    const { waiting } = outbox;
+    setText(this.saved, waiting ? `${waiting} waiting` : "✓ saved");
+    this.saved.classList.toggle("waiting", waiting > 0);
+    const trouble = said(session, refused);
+    setText(this.trouble, trouble);
+    this.trouble.hidden = !trouble;
+  }
+
+  #figures(state) {
+    setText(this.labeled, `${state.labeled.toLocaleString("en")} / ${state.images.toLocaleString("en")} labeled`);
+    setText(this.accuracy, accuracy(state.exam));
+    setText(this.job, jobText(state.job));
+    const { job } = state;
+    this.job.classList.toggle("failed", job?.state === "failed");
+    this.bar.classList.toggle("running", isActive(job));
+    this.bar.style.setProperty("--share", isActive(job) && job.total ? job.done / job.total : 0);
+  }
+}
+
+function accuracy({ n, wanted, accuracy: value, low, high }) {
+  if (value === null) return `accuracy: not enough yet (${n} of ${wanted})`;
+  const range = low === null ? "" : `${Math.round(low * 100)}–${Math.round(high * 100)}, `;
+  return `accuracy ${percent(value)} (${range}n = ${n})`;
+}
+
+function jobText(job) {
+  if (job?.state === "failed") return `${job.kind === "embed" ? "reading the images" : "training"} failed: ${job.message}`;
+  if (!isActive(job)) return "";
+  const what = job.kind === "embed" ? "getting to know the images" : "training";
+  if (job.state === "waiting") return `${what}: starting…`;
+  const share = job.total ? ` ${percent(job.done / job.total)}` : "…";
+  return `${what}${share}${job.seconds_left === null ? "" : `, ${job.seconds_left} s left`}`;
+}
+
+function said({ state, outbox, trouble }, refused) {
+  const waiting = outbox.waiting;
+  const answers = waiting === 1 ? "1 answer" : `${waiting} answers`;
+  if (outbox.trouble && waiting) {
+    if (outbox.trouble.lost) return `connection lost, ${answers} safe in this browser, trying again…`;
+    return `not saved: ${answers} wait${waiting === 1 ? "s" : ""} here — ${outbox.trouble.text}`;
+  }
+  if (refused) return refused;
+  if (trouble) return trouble.lost ? "connection lost, trying again…" : trouble.text;
+  return state?.notice ?? "";
+}

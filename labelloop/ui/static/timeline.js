@@ -1,0 +1,101 @@
+// The order of images in front of one person: answered ones behind, the next ones ahead. No DOM, no network.
+
+const PINNED = 3; // images after the current one that a fresh choice may not replace
+const MEMORY = 400; // answered images kept for looking back
+
+export class Timeline {
+  items = [];
+  at = 0;
+
+  get current() {
+    return this.items[this.at] ?? null;
+  }
+
+  has(id) {
+    return this.items.some((item) => item.id === id);
+  }
+
+  /** Unanswered images after the current one. */
+  ahead() {
+    return this.items.slice(this.at + 1).filter((item) => !item.answer);
+  }
+
+  /** Ids that this client keeps: on screen, passed over, or about to be shown. */
+  have() {
+    const kept = this.#kept();
+    return this.items.filter((item) => kept.has(item) && !item.answer).map((item) => item.id);
+  }
+
+  /** Answered images from earlier visits, oldest first. */
+  addPast(past) {
+    const fresh = past.filter((item) => !this.has(item.id));
+    this.items.unshift(...fresh);
+    this.at += fresh.length;
+  }
+
+  /** Replaces all but what is kept by the server's freshest choice. */
+  merge(fresh) {
+    const kept = this.#kept();
+    const current = this.current;
+    const items = this.items.filter((item) => kept.has(item));
+    const known = new Set(items.map((item) => item.id));
+    items.push(...fresh.filter((item) => !known.has(item.id)));
+    this.items = items;
+    this.at = current ? items.indexOf(current) : this.#nextOpen(0, () => true);
+    this.#forget();
+  }
+
+  /** To the next unanswered image; one that is ready goes before one that still loads. */
+  advance(isReady) {
+    this.at = this.#nextOpen(this.at + 1, isReady);
+  }
+
+  /** One step back or ahead without an answer. Returns whether there was one. */
+  step(by) {
+    const to = this.at + by;
+    if (to < 0 || to >= this.items.length) return false;
+    this.at = to;
+    return true;
+  }
+
+  remove(item) {
+    const found = this.items.indexOf(item);
+    if (found < 0) return;
+    this.items.splice(found, 1);
+    if (found < this.at) this.at--;
+  }
+
+  goTo(item) {
+    const found = this.items.findIndex((one) => one.id === item.id);
+    if (found < 0) this.items.splice(this.at, 0, item);
+    else this.at = found;
+  }
+
+  /** The images around the current one, null where there is none. */
+  around(before, after) {
+    return Array.from({ length: before + after + 1 }, (_, i) => this.items[this.at - before + i] ?? null);
+  }
+
+  #kept() {
+    const open = this.items.slice(this.at + 1).filter((item) => !item.answer);
+    const dropped = new Set(open.slice(PINNED));
+    return new Set(this.items.filter((item) => !dropped.has(item)));
+  }
+
+  #nextOpen(from, isReady) {
+    const open = (start) => this.items.findIndex((item, i) => i >= start && !item.answer);
+    let next = open(from);
+    if (next < 0) next = open(0);
+    if (next < 0) return this.items.length;
+    const ready = this.items.findIndex((item, i) => i >= next && i < next + 8 && !item.answer && isReady(item.id));
+    if (ready > next) this.items.splice(next, 0, ...this.items.splice(ready, 1));
+    return next;
+  }
+
+  #forget() {
+    const extra = Math.min(this.at - MEMORY, this.items.findIndex((item) => !item.answer));
+    if (extra <= 0) return;
+    this.items.splice(0, extra);
+    this.at -= extra;
+  }
+}

@@ -1,0 +1,109 @@
+"""A real Chromium for the tests: one browser for all, one clean context for each test.
+
+An uncaught error on the page or an error on its console fails the test; a failing test leaves a screenshot in
+screenshots/. Without Chromium the tests are skipped, unless LABELLOOP_REQUIRE_BROWSER=1 makes that a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from stub import Project, Server
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The browser. LABELLOOP_CHROMIUM names another one than the first `chromium` on the path."""
+    path = os.environ.get("LABELLOOP_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not path:
+        reason = "no Chromium found: install chromium, or set LABELLOOP_CHROMIUM to its path"
+        if os.environ.get("LABELLOOP_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Errors(list[str]):
+    """What went wrong on the page; `expected` holds texts that the test provokes itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected: list[str] = []
+
+    def add(self, text: str) -> None:
+        if not any(part in text for part in self.expected):
+            self.append(text)
+
+
+@pytest.fixture
+def errors() -> Errors:
+    """Errors of the page; a test that stops the server adds what it expects to `errors.expected`."""
+    return Errors()
+
+
+@pytest.fixture
+def context_options() -> dict[str, object]:
+    """Options of the browser context; override with parametrize."""
+    return {"viewport": {"width": 1280, "height": 720}}
+
+
+@pytest.fixture
+def context(
+    chromium: Browser, errors: Errors, context_options: dict[str, object], request: pytest.FixtureRequest
+) -> Iterator[BrowserContext]:
+    """A clean context, like a new browser; pages in it are watched for errors."""
+    context = chromium.new_context(**context_options)
+    context.set_default_timeout(10_000)
+    context.on("weberror", lambda error: errors.add(str(error.error)))
+    context.on("console", lambda message: errors.add(message.text) if message.type == "error" else None)
+    yield context
+    if request.node.stash.get(FAILED, False):
+        SCREENSHOTS.mkdir(exist_ok=True)
+        for number, page in enumerate(context.pages):
+            page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png")
+    context.close()
+    assert not errors, "errors on the page: " + "; ".join(errors)
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """A new tab."""
+    return context.new_page()
+
+
+@pytest.fixture
+def stub() -> Iterator[Callable[..., Server]]:
+    """Starts stub servers: stub(classes=[…], images=200)."""
+    servers: list[Server] = []
+
+    def start(**options: object) -> Server:
+        servers.append(Server(Project(**options)))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

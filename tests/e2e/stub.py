@@ -1,0 +1,271 @@
+"""A stand-in for the server that keeps everything in memory: the HTTP API of the labeling page and a bare page to hold it.
+
+    python tests/e2e/stub.py 8700 [folder of images]     # look at it by hand
+
+Tests hold the Project and read its log, or tell it to fail. It computes answers as the real server would, but has no
+model: suggestions are made up from the image's number. Left out: origin checks, embedding, more than one project.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from PIL import Image, ImageDraw
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from labelloop.ui.component import STATIC, static_version
+
+BASE = "/ll/stub"
+HTML = """<!doctype html><meta charset="utf-8"><title>labelloop</title><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+<style>body { margin: 0; padding: 12px 20px 0; font-family: system-ui } </style><div id="root"></div>
+<script type="module">
+  import { mount } from "/ll/static/%s/labeler.js";
+  const wanted = new URLSearchParams(location.search);
+  const data = { base: "%s", mode: wanted.get("mode") ?? "label", by: wanted.get("by") ?? "anna" };
+  window.page = mount({ parentElement: document.getElementById("root"), data });
+</script>"""
+
+
+@dataclass
+class Project:
+    """The answers, and the knobs that make the server misbehave."""
+
+    classes: list[str] = field(default_factory=lambda: ["rust", "mildew", "healthy"])
+    images: int = 200
+    names: dict[int, str] = field(default_factory=dict)
+    folder: list[Path] = field(default_factory=list)
+    embedded: int | None = None
+    job: dict[str, Any] | None = None
+    log: list[dict[str, Any]] = field(default_factory=list)
+    answers: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    flagged: set[int] = field(default_factory=set)
+    notes: dict[int, str] = field(default_factory=dict)
+    seqs: dict[str, set[int]] = field(default_factory=dict)
+    refuse: tuple[int, str] | None = None  # status and text for every POST of answers
+    delay: float = 0.0  # seconds before any answer
+    exam_every: int = 10
+
+    def is_exam(self, image: int) -> bool:
+        return self.exam_every > 0 and image % self.exam_every == 0
+
+    def answer(self, image: int) -> dict[str, Any] | None:
+        newest = self.answers.get(image, [])
+        return newest[-1] if newest else None
+
+    def labels(self) -> dict[int, int]:
+        """The class of each labeled image."""
+        now = {image: self.answer(image) for image in self.answers}
+        return {image: a["class"] for image, a in now.items() if a and a["kind"] == "label"}
+
+    def take(self, client: str, by: str, answer: dict[str, Any]) -> None:
+        """Commit one answer, once."""
+        seen = self.seqs.setdefault(client, set())
+        if answer["seq"] in seen:
+            return
+        seen.add(answer["seq"])
+        self.log.append({"client": client, "by": by, **answer})
+        image, kind = answer["image"], answer["kind"]
+        if kind in {"label", "unsure", "skip"}:
+            new = {"kind": kind, "class": answer["class"]} if kind == "label" else {"kind": kind}
+            self.answers.setdefault(image, []).append(new)
+        elif kind == "undo" and self.answers.get(image):
+            self.answers[image].pop()
+        elif kind == "flag":
+            self.flagged.add(image)
+        elif kind == "unflag":
+            self.flagged.discard(image)
+        elif kind == "note":
+            self.notes[image] = answer["note"]
+
+    def acked(self, client: str) -> int:
+        seen = self.seqs.get(client, set())
+        return next(seq for seq in range(len(seen) + 1) if seq + 1 not in seen)
+
+    def item(self, image: int) -> dict[str, Any]:
+        size = 3 if self.classes else 0
+        guesses = random.Random(image).sample(range(len(self.classes)), min(size, len(self.classes)))
+        exam = self.is_exam(image)
+        probs = [] if exam else [[index, p] for index, p in zip(guesses, (0.46, 0.38, 0.09), strict=False)]
+        torn = " and ".join(f"{self.classes[index]} ({round(p * 100)} %)" for index, p in probs[:2])
+        labeled = [(i, c) for i, c in self.labels().items() if i != image][-3:]
+        return {
+            "id": image, "name": self.names.get(image, f"field3/IMG_{image:04}.jpg"), "w": 320, "h": 240, "exam": exam,
+            "suggestion": probs[0][0] if probs else None, "probability": probs[0][1] if probs else None, "probs": probs,
+            "reason": "" if exam else f"torn between {torn}; nothing like it is labeled yet",
+            "neighbours": [] if exam else [{"id": i, "class": c} for i, c in labeled],
+            "round": 1, "strategy": "auto", "answer": self.answer(image), "flagged": image in self.flagged,
+            "note": self.notes.get(image, ""),
+        }  # fmt: skip
+
+    def queue(self, have: list[int], n: int) -> list[dict[str, Any]]:
+        ready = range(1, (self.images if self.embedded is None else self.embedded) + 1)
+        return [self.item(i) for i in ready if i not in have and not self.answer(i)][:n]
+
+    def state(self) -> dict[str, Any]:
+        labels = self.labels()
+        kinds = [a["kind"] for a in (self.answer(i) for i in self.answers) if a]
+        n = sum(self.is_exam(i) for i in labels)
+        enough = n >= 20
+        return {
+            "classes": self.classes, "images": self.images, "unreadable": 0,
+            "embedded": self.images if self.embedded is None else self.embedded,
+            "labeled": len(labels), "counts": [list(labels.values()).count(k) for k in range(len(self.classes))],
+            "unsure": kinds.count("unsure"), "flagged": len(self.flagged),
+            "exam": {"n": n, "wanted": 20, "accuracy": 0.91 if enough else None,
+                     "low": 0.84 if enough else None, "high": 0.95 if enough else None},
+            "model": {"labels": len(labels)} if labels else None, "job": self.job, "strategy": "auto", "notice": None,
+            "version": len(labels) // 10,
+        }  # fmt: skip
+
+    def review(self, show: str, index: int | None, order: str) -> list[int]:
+        def wanted(image: int) -> bool:
+            answer = self.answer(image)
+            if show == "flagged":
+                return image in self.flagged
+            if not answer:
+                return False
+            return {
+                "all": True,
+                "class": answer.get("class") == index,
+                "unsure": answer["kind"] == "unsure",
+                "skipped": answer["kind"] == "skip",
+                "exam": self.is_exam(image),
+                "disagree": not self.is_exam(image) and self.item(image)["suggestion"] != answer.get("class"),
+            }[show]
+
+        touched = list(dict.fromkeys(e["image"] for e in self.log if wanted(e["image"])))
+        return touched if order == "old" else touched[::-1]
+
+
+def routes(project: Project) -> list[Any]:
+    """All routes of the API for one project."""
+
+    async def page(request: Request) -> Response:
+        return HTMLResponse(HTML % (static_version(), BASE))
+
+    def state(request: Request) -> Response:
+        time.sleep(project.delay)
+        return JSONResponse(project.state())
+
+    def queue(request: Request) -> Response:
+        time.sleep(project.delay)
+        have = [int(i) for i in request.query_params.get("have", "").split(",") if i]
+        items = project.queue(have, int(request.query_params["n"]))
+        return JSONResponse({"items": items, "state": project.state()})
+
+    async def answers(request: Request) -> Response:
+        time.sleep(project.delay)
+        body = await request.json()
+        assert request.headers["X-Labelloop"] == "1"
+        if project.refuse:
+            return JSONResponse({"error": project.refuse[1]}, project.refuse[0])
+        for answer in body["answers"]:
+            if answer["kind"] == "label" and not 0 <= answer["class"] < len(project.classes):
+                project.seqs.setdefault(body["client"], set()).add(answer["seq"])
+                return JSONResponse({"error": "there is no such class", "seq": answer["seq"]}, 400)
+            project.take(body["client"], body["by"], answer)
+        items = project.queue(body["have"], body["n"])
+        return JSONResponse({"acked": project.acked(body["client"]), "items": items, "state": project.state()})
+
+    async def classes(request: Request) -> Response:
+        name = (await request.json())["name"].strip()
+        if not name or name in project.classes:
+            return JSONResponse({"error": f"there is a class {name!r} already"}, 400)
+        project.classes.append(name)
+        return JSONResponse({"classes": project.classes, "class": len(project.classes) - 1})
+
+    async def jobs(request: Request) -> Response:
+        project.job = {
+            "kind": "finetune",
+            "state": "running",
+            "done": 3,
+            "total": 12,
+            "message": "",
+            "seconds_left": 40,
+        }
+        return JSONResponse(project.state())
+
+    def recent(request: Request) -> Response:
+        images = project.review("all", None, "new")[: int(request.query_params["n"])]
+        return JSONResponse({"items": [project.item(i) for i in images]})
+
+    def review(request: Request) -> Response:
+        ask = request.query_params
+        images = project.review(ask["show"], int(ask.get("class", -1)), ask["order"])
+        start = int(ask["offset"])
+        part = images[start : start + int(ask["n"])]
+        return JSONResponse({"total": len(images), "items": [project.item(i) for i in part]})
+
+    def picture(request: Request) -> Response:
+        image = request.path_params["id"]
+        headers = {"Cache-Control": "max-age=31536000, immutable"}
+        if project.folder:
+            return FileResponse(project.folder[image % len(project.folder)], headers=headers)
+        return Response(draw(image), media_type="image/jpeg", headers=headers)
+
+    class Static(StaticFiles):
+        def lookup_path(self, path: str) -> Any:
+            return super().lookup_path(path.split("/", 1)[-1])  # without the version
+
+    return [
+        Route("/", page), Route(f"{BASE}/state", state), Route(f"{BASE}/queue", queue),
+        Route(f"{BASE}/answers", answers, methods=["POST"]), Route(f"{BASE}/classes", classes, methods=["POST"]),
+        Route(f"{BASE}/jobs", jobs, methods=["POST"]), Route(f"{BASE}/recent", recent), Route(f"{BASE}/review", review),
+        Route(f"{BASE}/thumb/{{id:int}}", picture), Route(f"{BASE}/view/{{id:int}}", picture),
+        Mount("/ll/static", Static(directory=STATIC)),
+    ]  # fmt: skip
+
+
+def draw(image: int) -> bytes:
+    """A coloured picture with its number on it."""
+    picture = Image.new("RGB", (320, 240), f"hsl({image * 47 % 360}, 45%, 62%)")
+    ImageDraw.Draw(picture).text((160, 120), str(image), fill="white", anchor="mm", font_size=90)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+class Server:
+    """The stub on a port of its own, in a thread; can be stopped and started again on the same port."""
+
+    def __init__(self, project: Project, port: int = 0) -> None:
+        self.project = project
+        self.port = port
+        self.start()
+
+    def start(self) -> None:
+        config = uvicorn.Config(Starlette(routes=routes(self.project)), host="127.0.0.1", port=self.port,
+                                log_level="warning", lifespan="off", timeout_graceful_shutdown=1)  # fmt: skip
+        self._uvicorn = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
+        self._thread.start()
+        while not self._uvicorn.started:
+            assert self._thread.is_alive(), "the stub server did not start"
+            time.sleep(0.01)
+        self.port = self._uvicorn.servers[0].sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        self._uvicorn.should_exit = True
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+
+if __name__ == "__main__":
+    pictures = sorted(Path(sys.argv[2]).rglob("*.jpg")) if len(sys.argv) > 2 else []
+    Server(Project(folder=pictures), int(sys.argv[1]))._thread.join()
