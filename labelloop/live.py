@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from labelloop import worker
-from labelloop.errors import BadStrategy, CannotTrain, LabelloopError
-from labelloop.loop import Board, Choice, Learned, choose, learn, read_board, read_features, record
+from labelloop import strategies, worker
+from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
+from labelloop.loop import Board, Choice, Learned, choose, learn, load_strategies, read_board, read_features, record
 from labelloop.project import Project
+from labelloop.strategies import Strategy
 from labelloop.types import Event, Pick
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Live:
         self.seen_event = 0  # the newest event the queue is based on
         self.notice: str | None = None
         self.unreadable = len(project.catalog.problems())
+        self._strategy: tuple[str, Strategy | None, tuple[str, ...]] = (project.settings.strategy, None, ())
         self._strategy_that_works = "auto"
         self._clients: dict[str, Client] = {}
         self._answered: set[int] = set()  # since the thread last looked
@@ -133,7 +135,8 @@ class Live:
         self.board.classes = classes
         if relearn:
             self._learn()
-        if relearn or answers or self._is_low():
+        rewritten = self._follow_strategies()
+        if relearn or answers or rewritten or self._is_low():
             self._choose()
         self._log_picks()
 
@@ -152,6 +155,14 @@ class Live:
         self.board = read_board(project)
         self.unreadable = len(project.catalog.problems())
         return True
+
+    def _follow_strategies(self) -> bool:
+        """Take in drop-ins that were written or mended, and another choice of strategy; True when one matters."""
+        before = self._strategy
+        broken = [str(problem) for problem in load_strategies(self.project)]
+        name = self.project.settings.strategy
+        self._strategy = (name, strategies.get(name) if name in strategies.names() else None, tuple(broken))
+        return self._strategy != before
 
     def _learn(self) -> None:
         try:
@@ -193,15 +204,14 @@ class Live:
             self.version += 1
 
     def _choose_with_a_strategy_that_works(self, n: int, rng: np.random.Generator, pinned: set[int]) -> Choice:
-        wanted = self.project.settings.strategy
+        wanted, _, broken = self._strategy
         try:
             choice = choose(self.project, self.board, self.learned, n, rng, taken=pinned)
-        except BadStrategy as error:
-            self.notice = f"{error} Going on with {self._strategy_that_works!r}."
-            return choose(
-                self.project, self.board, self.learned, n, rng, strategy=self._strategy_that_works, taken=pinned
-            )
-        self.notice, self._strategy_that_works = None, wanted
+        except (BadStrategy, BadInput) as error:  # it fails, or its file is broken and so its name is unknown
+            works = self._strategy_that_works
+            self.notice = f"{' '.join(broken) or error} Going on with {works!r}."
+            return choose(self.project, self.board, self.learned, n, rng, strategy=works, taken=pinned)
+        self.notice, self._strategy_that_works = " ".join(broken) or None, wanted
         return choice
 
     def _log_picks(self) -> None:

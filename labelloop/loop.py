@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelloop import strategies
-from labelloop.errors import CannotTrain
+from labelloop.errors import BadStrategy, CannotTrain
 from labelloop.features import ABOUT, FeatureStore
 from labelloop.metrics import Accuracy, accuracy
 from labelloop.project import Measured, Project
+from labelloop.strategies.folder import load_folder, load_installed
 from labelloop.types import Batch, Bools, Event, Floats, Ints, Pick, Pool
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 EXAM = "exam"
 EXAM_REASON = "for the exam: drawn at random, so no suggestion is shown"
+OWN_STRATEGIES = Path(__file__).parent.parent / "strategies"  # of a source checkout; not there in a plain install
 NONE, LABEL, UNSURE, SKIP = range(4)  # the state of an image
 STATES = {"label": LABEL, "unsure": UNSURE, "skip": SKIP}
 
@@ -192,6 +194,12 @@ class Choice:
     picks: list[Pick]
 
 
+def load_strategies(project: Project) -> list[BadStrategy]:
+    """Register installed and drop-in strategies, the project's own last; returns a problem for each broken file."""
+    folders = (OWN_STRATEGIES, project.folder / "strategies")
+    return [*load_installed(), *(problem for folder in folders for problem in load_folder(folder))]
+
+
 def choose(
     project: Project,
     board: Board,
@@ -286,6 +294,9 @@ def nearest_labeled(board: Board, rows: Ints, k: int = 3) -> list[tuple[list[tup
 
 def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) -> Batch:
     """One round: learn from every answer so far, choose the n images to ask about next, and log them."""
+    broken = load_strategies(project)
+    if broken and (strategy or project.settings.strategy) not in strategies.names():
+        raise broken[0]
     board = read_board(project)
     try:
         learned = learn(board)
