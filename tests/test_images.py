@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -231,6 +231,7 @@ SEEDS += [encoded(noise((9, 7)), "TIFF", compression=name) for name in ("tiff_lz
 SEEDS += [encoded(noise((9, 7)), kind, exif=Image.Exif()) for kind in ("JPEG", "PNG", "WEBP")]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(SEEDS),
     st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=8),
