@@ -1,0 +1,151 @@
+"""Strategies that look at the features alone: they need no model, so they can start from no label at all.
+
+Every cost is bounded for any number of images: coverage is measured on a random part of the pool, and nothing here
+is ever (n, n). Left out: whatever asks the model (uncertainty.py, hybrid.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from labelloop.strategies import Scores, in_order, strategy
+from labelloop.types import Floats, Ints, Pool
+
+CANDIDATES = 512  # open rows that herding weighs against each other; 1,024 chose no better on EuroSAT
+REFERENCE = 4096  # open rows whose coverage it measures; the candidates are among them
+LABELED = 2048  # labeled rows that it takes as covered
+AT_ONCE = 128  # rows that it chooses before it looks at new candidates
+FEW = 20  # labels below which they say nothing about the radius yet
+BLOCK = 4096  # rows read from a memory map at a time
+
+
+@strategy
+def k_center(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
+    """The least like everything chosen or labeled so far: finds rare kinds early, outliers too.
+
+    Greedy k-center, Sener & Savarese: Active learning for convolutional neural networks, ICLR 2018. Exact, with O(n)
+    memory. Without labels it starts from the image nearest to the mean.
+    """
+    rows, picks = pool.unlabeled, np.empty(0, np.int64)
+    like = nearest(pool, rows, pool.labeled)
+    if not len(pool.labeled):
+        picks = rows[[_central(pool, rows)]]
+        like = _without(rows, picks, nearest(pool, rows, picks))
+    while len(picks) < n:
+        new = _farthest(pool, rows, like, n - len(picks))
+        picks = np.concatenate([picks, new])
+        if len(picks) < n:
+            like = _without(rows, new, np.maximum(like, nearest(pool, rows, new)))
+    return in_order(pool, picks)
+
+
+@strategy
+def max_herding(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
+    """Typical of many images that nothing chosen or labeled so far is like: the best first labels.
+
+    Bae, Noh, Sutherland: Generalized coverage for more robust low-budget active learning, ECCV 2024.
+    """
+    return in_order(pool, herd(pool, n, np.ones(len(pool), np.float32), rng))
+
+
+def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Ints:
+    """n open rows which, after the labeled ones, cover the most of the weight (len(pool),), best first.
+
+    A row x is covered by max exp(-|x - s|² / r²) over the labeled and chosen s. The radius r follows the labels: r² is
+    the mean squared distance from a labeled row to its nearest other one.
+    """
+    left, picks = pool.unlabeled, np.empty(0, np.int64)
+    while len(picks) < n:
+        rows, candidates = _window(left, weight, rng)
+        centers = np.concatenate([_at_most(pool.labeled, LABELED, rng), picks[-LABELED:]])
+        square = _squared_radius(pool, _at_most(centers, LABELED // 4, rng) if len(centers) >= FEW else rows[:FEW])
+        covered = _kernel(nearest(pool, rows, centers), square) if len(centers) else np.zeros(len(rows), np.float32)
+        K = _kernel(_read(pool, rows[:candidates]) @ _read(pool, rows).T, square)  # (candidates, rows)
+        new = rows[_greedy(K, covered, weight[rows], min(n - len(picks), AT_ONCE))]
+        left, picks = np.setdiff1d(left, new, assume_unique=True), np.concatenate([picks, new])
+    return picks
+
+
+def nearest(pool: Pool, rows: Ints, targets: Ints) -> Floats:
+    """Cosine similarity of each row to the most similar target (len(rows),); -1 when there is no target."""
+    like = np.full(len(rows), -1, np.float32)
+    if len(targets):
+        T = _read(pool, targets).T
+        for start in range(0, len(rows), BLOCK):
+            like[start : start + BLOCK] = (_read(pool, rows[start : start + BLOCK]) @ T).max(axis=1)
+    return like
+
+
+def _window(left: Ints, weight: Floats, rng: np.random.Generator) -> tuple[Ints, int]:
+    """Up to REFERENCE of the rows, of which the first k (also returned) are the candidates.
+
+    Half of the candidates are drawn from the heaviest fifth of the rows, everything else from all.
+    """
+    rows = rng.permutation(left)
+    candidates = min(CANDIDATES, len(rows))
+    fifth = np.argsort(-weight[rows], kind="stable")[: max(len(rows) // 5, candidates // 2)]
+    first = rng.choice(fifth, candidates // 2, replace=False)
+    return np.concatenate([rows[first], np.delete(rows, first)])[:REFERENCE], candidates
+
+
+def _greedy(K: Floats, covered: Floats, weight: Floats, n: int) -> list[int]:
+    picks: list[int] = []
+    for _ in range(min(n, len(K))):
+        gain = np.maximum(K - covered, 0) @ weight
+        gain[picks] = -np.inf
+        picks.append(int(np.argmax(gain)))
+        covered = np.maximum(covered, K[picks[-1]])
+    return picks
+
+
+def _at_most(rows: Ints, n: int, rng: np.random.Generator) -> Ints:
+    return rows if len(rows) <= n else rng.choice(rows, n, replace=False)
+
+
+def _kernel(like: Floats, square: float) -> Floats:
+    # |x - s|² = 2 - 2 x·s for unit length; in place, because K is the largest array here
+    like -= 1
+    np.minimum(like, 0, out=like)
+    like *= 2 / square
+    return np.exp(like, out=like)
+
+
+def _squared_radius(pool: Pool, rows: Ints) -> float:
+    X = _read(pool, rows)
+    like = X @ X.T
+    np.fill_diagonal(like, -1)
+    square = float(np.maximum(2 - 2 * like.max(axis=1), 0).mean())
+    return max(square, 1e-6)  # duplicates only: the radius must not be 0
+
+
+def _central(pool: Pool, rows: Ints) -> int:
+    total = np.zeros(pool.features.shape[1], np.float32)
+    for start in range(0, len(rows), BLOCK):
+        total += _read(pool, rows[start : start + BLOCK]).sum(axis=0)
+    toward = [_read(pool, rows[start : start + BLOCK]) @ total for start in range(0, len(rows), BLOCK)]
+    return int(np.argmax(np.concatenate(toward)))
+
+
+def _farthest(pool: Pool, rows: Ints, like: Floats, n: int) -> Ints:
+    """Exact greedy picks, at least one and at most n, without another pass over all rows.
+
+    Among the 1,024 least alike: as rows only become more alike to what is chosen, a pick that is at most as alike as
+    every row outside was, is the least alike of all.
+    """
+    inside = np.argpartition(like, min(CANDIDATES, len(rows)) - 1)[:CANDIDATES]
+    bound = np.delete(like, inside).min(initial=np.inf)
+    X, mine, picks = _read(pool, rows[inside]), like[inside], list[int]()
+    while len(picks) < n and mine[best := int(np.argmin(mine))] <= bound:
+        picks.append(best)
+        mine = np.maximum(mine, X @ X[best])
+        mine[picks] = np.inf
+    return rows[inside[picks]]
+
+
+def _without(rows: Ints, picks: Ints, like: Floats) -> Floats:
+    like[np.isin(rows, picks)] = np.inf  # a picked row is never the least alike again, not even among duplicates
+    return like
+
+
+def _read(pool: Pool, rows: Ints) -> Floats:
+    return np.asarray(pool.features[rows], np.float32)

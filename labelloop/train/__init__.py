@@ -1,0 +1,1 @@
+"""Learning from labels: head.py answers at once on frozen features; fine-tuning the backbone is slow and thorough."""

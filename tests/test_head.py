@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from labelloop.errors import BadInput, CannotTrain
+from labelloop.train import head as module
+from labelloop.train.head import C, Head, fit_head
+
+EXACT = {"gtol": 1e-7, "ftol": 1e-14, "maxiter": 10_000}
+
+
+def blobs(m, d, n_classes, *, seed=0, noise=0.5):
+    """Unit-length features (m, d) around one center per class, and their classes (m,), each at least once."""
+    rng = np.random.default_rng(seed)
+    y = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, m - n_classes)])
+    X = np.random.default_rng(99).normal(size=(n_classes, d))[y] + noise * rng.normal(size=(m, d)) + 2
+    return (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32), y
+
+
+def test_softmax_of_a_known_head():
+    head = Head(np.array([[1.0, 0], [0, 1], [0, 0]], np.float32), np.array([0, 0, np.log(2)], np.float32))
+    proba = head.predict_proba(np.log([[3.0, 1], [1, 5]]))
+    assert proba.dtype == np.float32
+    assert np.allclose(proba, [[3 / 6, 1 / 6, 2 / 6], [1 / 8, 5 / 8, 2 / 8]])
+
+
+def test_it_learns_classes_that_can_be_told_apart():
+    X, y = blobs(60, 30, 4)
+    T, t = blobs(200, 30, 4, seed=1)
+    proba = fit_head(X, y, 4).predict_proba(T)
+    assert np.allclose(proba.sum(axis=1), 1, atol=1e-5)
+    assert (proba.argmax(axis=1) == t).mean() > 0.97
+
+
+def test_classes_without_labels_have_probability_zero():
+    X, y = blobs(40, 10, 2)
+    proba = fit_head(X, np.array([1, 4])[y], 6).predict_proba(X)
+    assert proba.shape == (40, 6)
+    assert (proba[:, [0, 2, 3, 5]] == 0).all()
+    assert (proba.argmax(axis=1) == np.array([1, 4])[y]).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_turning_into_the_row_space_changes_nothing(n_classes, monkeypatch):
+    monkeypatch.setattr(module, "SOLVER", EXACT)
+    X, y = blobs(40, 120, n_classes)
+    fast = fit_head(X, y, n_classes).predict_proba(X)
+    monkeypatch.setattr(module, "_fit_in_row_space", module._fit)
+    plain = fit_head(X, y, n_classes).predict_proba(X)
+    assert np.abs(fast - plain).max() < 1e-4
+
+
+@pytest.mark.parametrize(("m", "d"), [(40, 120), (150, 20)])
+def test_it_is_the_penalised_fit_of_scikit_learn(m, d, monkeypatch):
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.setattr(module, "SOLVER", EXACT)
+    X, y = blobs(m, d, 3, noise=2.0)
+    Z = X - X.mean(axis=0)
+    Z = Z / np.sqrt((Z**2).sum(axis=1).mean())
+    expected = LogisticRegression(C=C, tol=1e-8, max_iter=10_000).fit(Z.astype(float), y).predict_proba(Z)
+    assert np.abs(fit_head(X, y, 3).predict_proba(X) - expected).max() < 1e-4
+
+
+def test_mirror_images_get_mirrored_answers():
+    X = np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]], np.float32)
+    proba = fit_head(X, [0, 0, 1, 1], 2).predict_proba(X)
+    assert np.allclose(proba[:, 0], proba[::-1, 1][[1, 0, 3, 2]], atol=1e-3)
+    assert (proba.argmax(axis=1) == [0, 0, 1, 1]).all()
+
+
+def test_one_label_of_each_of_many_classes_is_no_reason_to_warn():
+    X, y = blobs(30, 200, 30)
+    assert (fit_head(X, y, 30).predict_proba(X).argmax(axis=1) == y).all()
+
+
+def test_it_stops_close_enough_to_the_optimum(monkeypatch):
+    X, y = blobs(150, 40, 4, noise=2.0)
+    quick = fit_head(X, y, 4).predict_proba(X)
+    monkeypatch.setattr(module, "SOLVER", EXACT)
+    assert np.abs(quick - fit_head(X, y, 4).predict_proba(X)).max() < 0.1
+
+
+def test_features_on_disk_and_in_half_precision_give_the_same_answer(tmp_path, monkeypatch):
+    X, y = blobs(60, 16, 3)
+    head = fit_head(X, y, 3)
+    np.save(tmp_path / "x.npy", X.astype(np.float16))
+    monkeypatch.setattr(module, "BLOCK", 7)
+    stored = head.predict_proba(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    monkeypatch.setattr(module, "BLOCK", 1000)
+    assert np.allclose(stored, head.predict_proba(X), atol=0.02)
+    assert head.predict_proba(X[:0]).shape == (0, 3)
+
+
+def test_the_same_labels_give_the_same_head():
+    X, y = blobs(30, 50, 3)
+    assert np.array_equal(fit_head(X, y, 3).weight, fit_head(X, y, 3).weight)
+
+
+def test_images_that_are_all_alike_leave_the_class_frequencies():
+    proba = fit_head(np.ones((4, 8), np.float32), [0, 1, 1, 1], 2).predict_proba(np.ones((1, 8)))
+    assert np.allclose(proba, [[0.25, 0.75]], atol=0.01)
+
+
+@pytest.mark.parametrize(("y", "found"), [([], "0 labels of 0 classes"), ([2, 2, 2], "3 labels of 1 classes")])
+def test_fewer_than_two_classes_cannot_be_learned(y, found):
+    with pytest.raises(CannotTrain, match=found):
+        fit_head(np.zeros((len(y), 4), np.float32), y, 3)
+
+
+def test_a_saved_head_is_the_same_head(tmp_path):
+    X, y = blobs(20, 8, 2)
+    head = fit_head(X, y, 3)  # class 2 has no labels: its bias is -inf
+    head.save(tmp_path / "head.safetensors")
+    again = Head.load(tmp_path / "head.safetensors")
+    assert np.array_equal(again.weight, head.weight)
+    assert np.array_equal(again.bias, head.bias)
+    assert [file.name for file in tmp_path.iterdir()] == ["head.safetensors"]
+
+
+def test_a_head_that_is_missing_or_something_else_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="there is no model at"):
+        Head.load(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(BadInput, match="is not a saved head"):
+        Head.load(tmp_path / "text.safetensors")

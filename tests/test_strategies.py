@@ -1,0 +1,460 @@
+"""The contract over every strategy there is, drop-ins included; then a known answer for each; then the registry."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelloop import strategies
+from labelloop.errors import BadInput, BadStrategy, NeedsModel
+from labelloop.strategies import choose, folder, get, in_order, names, ranks, strategy
+from labelloop.strategies.diversity import CANDIDATES
+from labelloop.types import Pool
+
+DROP_INS = Path(__file__).parent.parent / "strategies"
+PROBLEMS = folder.load_folder(DROP_INS)
+
+
+def make_pool(X, *, y=None, proba=None, open_rows=None, n_classes=3) -> Pool:
+    X = np.asarray(X, np.float32)
+    y = np.full(len(X), -1) if y is None else np.asarray(y)
+    is_open = y < 0
+    if open_rows is not None:
+        is_open &= np.isin(np.arange(len(X)), open_rows)
+    proba = None if proba is None else np.asarray(proba, np.float32)
+    return Pool(np.arange(1, len(X) + 1), X, y, tuple("abcdefgh"[:n_classes]), is_open, proba)
+
+
+def random_pool(n, d=8, *, labeled=0, model=True, seed=0, **changes) -> Pool:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    y = np.full(n, -1)
+    y[:labeled] = rng.integers(0, 3, labeled)
+    proba = rng.dirichlet([1, 1, 1], n) if model else None
+    return make_pool(**{"X": X, "y": y, "proba": proba} | changes)
+
+
+def angles(*degrees):
+    return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
+
+
+def on_disk(tmp_path) -> Pool:
+    pool = random_pool(CANDIDATES + 300, labeled=40)
+    np.save(tmp_path / "features.npy", pool.features.astype(np.float16))
+    features = np.load(tmp_path / "features.npy", mmap_mode="r")
+    return Pool(pool.ids, features, pool.y, pool.classes, pool.open, pool.probabilities)
+
+
+POOLS: dict[str, Callable[[Path], Pool]] = {
+    "ordinary": lambda _: random_pool(60, labeled=9),
+    "no label yet": lambda _: random_pool(60, model=False),
+    "model but no label": lambda _: random_pool(60),
+    "one label, no model": lambda _: random_pool(60, labeled=1, model=False),
+    "held-out rows": lambda _: random_pool(60, labeled=9, open_rows=range(20, 50)),
+    "fewer than asked": lambda _: random_pool(12, labeled=9),
+    "one image": lambda _: random_pool(1, model=False),
+    "two images, one labeled": lambda _: random_pool(2, labeled=1),
+    "nothing open": lambda _: random_pool(5, labeled=5),
+    "no images": lambda _: random_pool(0),
+    "duplicates": lambda _: random_pool(40, labeled=4, X=np.repeat(angles(0, 90), 20, axis=0)),
+    "all alike": lambda _: random_pool(40, labeled=30, X=np.repeat(angles(30), 40, axis=0)),
+    "a model that is certain": lambda _: random_pool(40, labeled=3, proba=np.eye(3)[np.zeros(40, int)]),
+    "float16 on disk, many": on_disk,
+}
+
+
+def test_every_drop_in_that_comes_with_the_project_works():
+    assert PROBLEMS == []
+    assert "rare_first" in names()
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("kind", POOLS)
+def test_contract(name, kind, tmp_path):
+    pool = POOLS[kind](tmp_path)
+    before = [np.array(a) for a in (pool.features, pool.y, pool.open, pool.unlabeled, pool.labeled)]
+
+    chosen = choose(pool, 10, name, np.random.default_rng(3))
+
+    assert len(chosen.rows) == min(10, len(pool.unlabeled))
+    assert len(set(chosen.rows)) == len(chosen.rows)
+    assert pool.open[chosen.rows].all()
+    assert np.isfinite(chosen.scores).all()
+    assert (np.diff(chosen.scores) <= 0).all()
+    again = choose(pool, 10, name, np.random.default_rng(3))
+    assert again.rows.tolist() == chosen.rows.tolist()
+    after = [pool.features, pool.y, pool.open, pool.unlabeled, pool.labeled]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_strategy_says_what_it_does_in_one_line(name):
+    what = get(name).what
+    assert 10 < len(what) < 100
+    assert what.endswith(".")
+
+
+# Known answers
+
+
+def test_margin_prefers_the_closest_two_best_classes():
+    proba = [[0.50, 0.30, 0.20], [0.40, 0.39, 0.21], [0.90, 0.05, 0.05], [0.34, 0.33, 0.33]]
+    pool = make_pool(angles(0, 1, 2, 3), proba=proba)
+    chosen = choose(pool, 4, "margin", np.random.default_rng(0))
+    assert chosen.rows.tolist()[2:] == [0, 2]
+    assert np.allclose(chosen.scores, [0.99, 0.99, 0.8, 0.15])
+
+
+def test_random_depends_on_the_seed_and_on_nothing_else():
+    first = [int(choose(random_pool(50), 1, "random", np.random.default_rng(k)).rows[0]) for k in range(400)]
+    assert len(set(first)) == 50
+
+
+def test_k_center_takes_the_farthest_from_labels_and_picks():
+    pool = make_pool(angles(0, 10, 90, 168, 180, 185), y=[0, -1, -1, -1, -1, -1])
+    assert choose(pool, 4, "k_center", np.random.default_rng(0)).rows.tolist() == [4, 2, 3, 1]
+
+
+def test_k_center_without_labels_starts_in_the_middle():
+    pool = make_pool(angles(0, 40, 50, 60, 100), y=[-1] * 5)
+    assert choose(pool, 1, "k_center", np.random.default_rng(0)).rows.tolist() == [2]
+
+
+def test_k_center_is_exact_although_it_looks_at_few_rows_again():
+    pool = random_pool(4000, 6, labeled=5)
+    like = (pool.features @ pool.features[:5].T).max(axis=1)
+    rows = choose(pool, 1500, "k_center", np.random.default_rng(0)).rows  # more than one set of candidates holds
+    for row in rows:
+        assert like[row] <= like.min() + 1e-6
+        like = np.maximum(like, pool.features @ pool.features[row])
+
+
+def clusters():
+    """5, 3 and 2 images around three axes; the first of each group is its center."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(np.eye(3), [5, 3, 2], axis=0) + rng.normal(scale=0.05, size=(10, 3))
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def group(rows):
+    return [int(np.searchsorted([5, 8, 10], row, side="right")) for row in rows]
+
+
+def test_max_herding_covers_the_largest_groups_first():
+    chosen = choose(make_pool(clusters()), 3, "max_herding", np.random.default_rng(0))
+    assert group(chosen.rows) == [0, 1, 2]
+
+
+def test_max_herding_leaves_out_what_labels_cover():
+    pool = make_pool(clusters(), y=[0, -1, -1, -1, -1, -1, -1, -1, -1, -1])
+    assert group(choose(pool, 2, "max_herding", np.random.default_rng(0)).rows) == [1, 2]
+
+
+def test_max_herding_is_greedy_coverage():
+    pool = random_pool(120, 6, labeled=30, model=False)
+    X = pool.features.astype(float)
+    squares = np.maximum(2 - 2 * X @ X.T, 0)
+    labeled = squares[:30, :30] + 9 * np.eye(30)
+    K = np.exp(-squares / labeled.min(axis=1).mean())
+    covered, expected = K[:30].max(axis=0), []
+    for _ in range(15):
+        gain = [np.maximum(K[s] - covered, 0)[30:].sum() if s >= 30 else -1 for s in range(120)]
+        expected.append(int(np.argmax(gain)))
+        covered = np.maximum(covered, K[expected[-1]])
+    assert choose(pool, 15, "max_herding", np.random.default_rng(0)).rows.tolist() == expected
+
+
+def test_a_batch_larger_than_the_candidates_is_filled():
+    pool = random_pool(2 * CANDIDATES, model=False)
+    chosen = choose(pool, CANDIDATES + 100, "max_herding", np.random.default_rng(0))
+    assert len(set(chosen.rows)) == CANDIDATES + 100
+
+
+def test_auto_without_a_model_is_max_herding():
+    pool = random_pool(200, model=False)
+    herding = choose(pool, 20, "max_herding", np.random.default_rng(5))
+    auto = choose(pool, 20, "auto", np.random.default_rng(5))
+    assert auto.strategy == "auto"
+    assert auto.rows.tolist() == herding.rows.tolist()
+
+
+def test_auto_goes_where_the_model_doubts_but_not_twice_to_the_same_place():
+    certain, torn, unsure = [0.98, 0.01, 0.01], [0.45, 0.45, 0.10], [0.50, 0.40, 0.10]
+    pool = make_pool(clusters(), proba=[certain] * 5 + [unsure] * 3 + [torn] * 2)
+    assert group(choose(pool, 2, "margin", np.random.default_rng(0)).rows) == [2, 2]
+    assert group(choose(pool, 2, "auto", np.random.default_rng(0)).rows) == [1, 2]
+
+
+def test_auto_needs_few_labels_for_handwritten_digits():
+    from sklearn.datasets import load_digits
+
+    from labelloop.train.head import fit_head
+
+    data = load_digits()
+    X = (data.data / np.linalg.norm(data.data, axis=1, keepdims=True)).astype(np.float32)
+    right = {}
+    for name in ("random", "auto"):
+        y, proba, rng = np.full(1257, -1), None, np.random.default_rng(0)
+        for _ in range(5):
+            pool = make_pool(X[:1257], y=y, proba=proba, n_classes=8)
+            rows = choose(pool, 10, name, rng).rows
+            y[rows] = data.target[rows]
+            head = fit_head(X[:1257][y >= 0], y[y >= 0], 10)
+            proba = head.predict_proba(X[:1257])
+        right[name] = (head.predict_proba(X[1257:]).argmax(axis=1) == data.target[1257:]).mean()
+    assert right["auto"] > 0.86
+    assert right["auto"] > right["random"] + 0.04
+
+
+def test_rare_first_prefers_the_class_with_fewer_labels():
+    proba = [[1, 0, 0], [1, 0, 0], [1, 0, 0], [0.9, 0.1, 0], [0.1, 0.9, 0]]
+    pool = make_pool(angles(0, 1, 2, 3, 4), y=[0, 0, 1, -1, -1], proba=proba)
+    assert choose(pool, 2, "rare_first", np.random.default_rng(0)).rows.tolist() == [4, 3]
+
+
+# choose, in_order, ranks
+
+
+def test_before_the_first_model_the_cold_start_strategy_runs_and_is_recorded():
+    pool = random_pool(50, model=False)
+    chosen = choose(pool, 5, "margin", np.random.default_rng(0))
+    assert chosen.strategy == "max_herding"
+    assert chosen.rows.tolist() == choose(pool, 5, "max_herding", np.random.default_rng(0)).rows.tolist()
+    assert choose(pool, 5, "margin", np.random.default_rng(0), cold_start="random").strategy == "random"
+
+
+def test_a_cold_start_strategy_that_needs_a_model_says_so():
+    with pytest.raises(NeedsModel):
+        choose(random_pool(5, model=False), 1, "margin", np.random.default_rng(0), cold_start="margin")
+
+
+def test_ties_are_broken_by_the_seed():
+    pool = random_pool(30, proba=np.full((30, 3), 1 / 3))
+    first = {int(choose(pool, 1, "margin", np.random.default_rng(k)).rows[0]) for k in range(300)}
+    assert len(first) == 30
+
+
+def test_an_unknown_strategy_is_told_the_closest_name():
+    with pytest.raises(BadInput, match=r"'max_hering'; did you mean 'max_herding'\? There are: .*margin"):
+        choose(random_pool(5), 1, "max_hering", np.random.default_rng(0))
+
+
+def test_settings_are_checked():
+    pool = random_pool(5)
+    with pytest.raises(BadInput, match="rare_first has no setting 'bost'; its settings: boost"):
+        choose(pool, 1, "rare_first", np.random.default_rng(0), settings={"bost": 1.0})
+    with pytest.raises(BadInput, match="margin has no setting 'boost'; its settings: none"):
+        choose(pool, 1, "margin", np.random.default_rng(0), settings={"boost": 1.0})
+    with pytest.raises(BadInput, match="rare_first: boost must be float, not 'much'"):
+        choose(pool, 1, "rare_first", np.random.default_rng(0), settings={"boost": "much"})
+
+
+def test_in_order_encodes_rows_as_scores():
+    assert in_order(make_pool(angles(0, 1, 2, 3)), [2, 0]).tolist() == [1, -np.inf, 2, -np.inf]
+    with pytest.raises(ValueError, match="3 rows, of which 2 differ"):
+        in_order(make_pool(angles(0, 1)), [1, 0, 1])
+
+
+def test_ranks_share_ties_and_keep_never():
+    assert ranks(np.array([5.0, -np.inf, 7.0, 5.0, 100.0])).tolist() == [0.375, -np.inf, 0.75, 0.375, 1.0]
+    assert ranks(np.array([-np.inf])).tolist() == [-np.inf]
+
+
+# Strategies of users
+
+
+@pytest.fixture
+def drop_in(tmp_path):
+    """Write a drop-in file and load its folder; everything is unregistered afterwards."""
+    home = tmp_path / "strategies"
+    home.mkdir()
+
+    def write(text, file="mine.py"):
+        (home / file).write_text("import numpy as np\nfrom labelloop import strategy\n" + text, encoding="utf-8")
+        return folder.load_folder(home)
+
+    write.home = home
+    yield write
+    for file in home.iterdir():
+        if file.suffix == ".py":
+            file.unlink()
+    folder.load_folder(home)
+
+
+def returns(expression, settings=""):
+    return f"@strategy\ndef mine(pool, n, rng{settings}):\n    'Mine.'\n    return {expression}\n"
+
+
+@pytest.mark.parametrize(
+    ("expression", "complaint"),
+    [
+        ("np.zeros(3)", r"an array of shape \(3,\), not \(5,\)"),
+        ("np.zeros((5, 1))", r"an array of shape \(5, 1\), not \(5,\)"),
+        ("[1.0] * 5", "a list, not a numpy array"),
+        ("None", "a NoneType, not a numpy array"),
+        ("np.arange(5)", "int64, not floats"),
+        ("np.array([0, np.nan, 0, np.nan, 0])", "2 NaN"),
+        ("np.array([0, np.inf, 0, 0, 0])", r"1 scores of \+inf"),
+    ],
+)
+def test_scores_that_break_the_contract_are_refused_by_name(drop_in, expression, complaint):
+    assert drop_in(returns(expression)) == []
+    with pytest.raises(BadStrategy, match=rf"mine \(.*mine.py\) returned {complaint}; wanted one float for each of 5"):
+        choose(random_pool(5), 1, "mine", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("expression", "error"),
+    [
+        ("pool.nonsense", "AttributeError: 'Pool' object has no attribute 'nonsense'"),
+        ("pool.y.sort()", "ValueError: sort array is read-only"),
+        ("np.linalg.norm(pool.features, axis=7)", "AxisError: axis 7 is out of bounds"),
+    ],
+)
+def test_a_strategy_that_fails_is_one_line_with_file_and_error(drop_in, expression, error):
+    drop_in(returns(expression))
+    with pytest.raises(BadStrategy, match=rf"^mine failed \(.*mine.py, line 6\): .*{error}") as caught:
+        choose(random_pool(5), 1, "mine", np.random.default_rng(0))
+    assert caught.value.__cause__ is not None
+
+
+def test_minus_infinity_means_never(drop_in):
+    drop_in(returns("np.where(np.arange(5) == 3, 1.0, -np.inf)"))
+    assert choose(random_pool(5), 4, "mine", np.random.default_rng(0)).rows.tolist() == [3]
+
+
+def test_rows_that_are_not_open_are_masked_however_high_they_score(drop_in):
+    drop_in(returns("np.array([9.0, 1.0, 2.0, 8.0, 7.0])"))
+    pool = random_pool(5, labeled=1, open_rows=[1, 2])
+    assert choose(pool, 5, "mine", np.random.default_rng(0)).rows.tolist() == [2, 1]
+
+
+def test_settings_reach_the_function(drop_in):
+    drop_in(returns("np.roll(np.arange(5.0), by)", ", *, by: int = 0"))
+    pool, rng = random_pool(5), np.random.default_rng(0)
+    assert get("mine").settings == {"by": strategies.Setting(int, 0)}
+    assert choose(pool, 1, "mine", rng).rows.tolist() == [4]
+    assert choose(pool, 1, "mine", rng, settings={"by": 2}).rows.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("signature", "complaint"),
+    [
+        ("(pool, n)", r"mine\(pool, n\) must start with \(pool, n, rng\)"),
+        ("(pool, rng, n)", "must start with"),
+        ("(pool, n, rng, power=1.0)", "settings after a"),
+        ("(pool, n, rng, **more)", "settings after a"),
+        ("(pool, n, rng, /)", "must start with"),
+        ("(pool, n, rng, *, power)", "setting 'power' needs a type"),
+        ("(pool, n, rng, *, power: float)", "setting 'power: float' needs a type .* and a default"),
+        ("(pool, n, rng, *, power: float = 'a')", "and a default of it"),
+        ("(pool, n, rng, *, flag: int = True)", "and a default of it"),
+        ("(pool, n, rng, *, rows: list = [])", "needs a type"),
+    ],
+)
+def test_a_wrong_signature_is_refused_when_it_is_defined(drop_in, signature, complaint):
+    (problem,) = drop_in(f"@strategy\ndef mine{signature}:\n    'Mine.'\n")
+    assert "mine.py, line 3" in str(problem)
+    with pytest.raises(BadStrategy, match=complaint):
+        raise problem
+    assert "mine" not in names()
+
+
+def test_a_strategy_without_docstring_is_refused():
+    with pytest.raises(BadStrategy, match="bare has no docstring"):
+
+        @strategy
+        def bare(pool, n, rng):
+            return np.zeros(len(pool))
+
+
+def test_a_changed_file_is_read_again_at_once(drop_in):
+    drop_in(returns("np.arange(5.0)"))
+    assert choose(random_pool(5), 1, "mine", np.random.default_rng(0)).rows.tolist() == [4]
+    drop_in(returns("-np.arange(5.)"))  # as long as before, within the same second
+    assert choose(random_pool(5), 1, "mine", np.random.default_rng(0)).rows.tolist() == [0]
+
+
+def test_a_file_that_did_not_change_is_not_executed_again(drop_in):
+    drop_in(returns("np.arange(5.0)"))
+    function = get("mine").function
+    folder.load_folder(drop_in.home)
+    assert get("mine").function is function
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("1 / 0", "mine.py, line 3: ZeroDivisionError: division by zero"),
+        ("def (:", "mine.py, line 3: SyntaxError: "),
+        ("import sys\nsys.exit(3)", "mine.py, line 4: SystemExit: 3"),
+        (returns("1") + "1 / 0", "mine.py, line 7: ZeroDivisionError"),
+        ("", "mine.py has no function under @strategy"),
+    ],
+)
+def test_a_broken_file_is_reported_and_what_worked_before_stays(drop_in, text, complaint):
+    drop_in(returns("np.arange(5.0)"))
+    (problem,) = drop_in(text)
+    assert complaint in str(problem)
+    assert folder.load_folder(drop_in.home) == [problem]
+    assert choose(random_pool(5), 1, "mine", np.random.default_rng(0)).rows.tolist() == [4]
+    assert drop_in(returns("-np.arange(5.0)")) == []
+    assert choose(random_pool(5), 1, "mine", np.random.default_rng(0)).rows.tolist() == [0]
+
+
+def test_strategies_of_a_removed_file_leave_the_registry(drop_in):
+    drop_in(returns("np.arange(5.0)"))
+    (drop_in.home / "mine.py").unlink()
+    assert folder.load_folder(drop_in.home) == []
+    assert "mine" not in names()
+
+
+def test_a_name_that_is_taken_is_refused(drop_in):
+    (problem,) = drop_in("@strategy\ndef margin(pool, n, rng):\n    'Another.'\n")
+    assert "the name is taken by labelloop.strategies.uncertainty" in str(problem)
+    assert get("margin").origin == "labelloop.strategies.uncertainty"
+
+
+def test_files_that_start_with_an_underscore_are_left_alone(drop_in):
+    assert drop_in("1 / 0", "_draft.py") == []
+
+
+def test_a_folder_that_is_not_there_has_no_strategies(tmp_path):
+    assert folder.load_folder(tmp_path / "nothing") == []
+
+
+def test_a_drop_in_may_define_a_dataclass(drop_in):
+    text = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\n"
+    (drop_in.home / "mine.py").write_text(text + "from labelloop import strategy\n" + returns("1"), encoding="utf-8")
+    assert folder.load_folder(drop_in.home) == []
+
+
+def test_the_template_works_once_it_is_renamed(drop_in):
+    (drop_in.home / "mine.py").write_text((DROP_INS / "_template.py").read_text(encoding="utf-8"), encoding="utf-8")
+    assert folder.load_folder(drop_in.home) == []
+    assert len(choose(random_pool(20), 5, "template", np.random.default_rng(0)).rows) == 5
+    assert choose(random_pool(20, model=False), 5, "template", np.random.default_rng(0)).strategy == "max_herding"
+
+
+def test_the_readme_shows_a_strategy_that_works(drop_in):
+    text = (DROP_INS / "README.md").read_text(encoding="utf-8")
+    (drop_in.home / "mine.py").write_text(text.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    assert folder.load_folder(drop_in.home) == []
+    assert len(choose(random_pool(20), 5, "least_sure", np.random.default_rng(0)).rows) == 5
+
+
+def test_installed_packages_offer_strategies_by_entry_point(tmp_path, monkeypatch):
+    site, code = tmp_path / "site", "from labelloop import strategy\n" + returns("rng.random(len(pool))")
+    (site / "kind_strategies-1.0.dist-info").mkdir(parents=True)
+    (site / "kind_strategies.py").write_text(code.replace("mine", "kind_one"), encoding="utf-8")
+    (site / "kind_strategies-1.0.dist-info" / "METADATA").write_text("Name: kind-strategies\nVersion: 1.0\n")
+    (site / "kind_strategies-1.0.dist-info" / "entry_points.txt").write_text(
+        "[labelloop.strategies]\nkind = kind_strategies\nlost = kind_strategies_that_are_not_there\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    (problem,) = folder.load_installed()
+    assert "installed strategy lost (kind-strategies: kind_strategies_that_are_not_there)" in str(problem)
+    assert get("kind_one").origin == "kind-strategies: kind_strategies"
+    strategies.replace("kind-strategies: kind_strategies", {})
