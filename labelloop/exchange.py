@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 
 from labelloop import formats
 from labelloop.errors import BadInput
 from labelloop.formats import Record
 from labelloop.project import Image, Project
-from labelloop.types import Event
+from labelloop.types import Event, Source
 
 FILES_NAMED = 5  # how many unknown files an error names
 
@@ -51,7 +51,7 @@ class Taken:
     new_classes: list[str] = field(default_factory=list)
 
 
-def records(project: Project, wanted: Filter = Filter()) -> Iterator[Record]:  # noqa: B008  frozen
+def records(project: Project, wanted: Filter = Filter()) -> Iterator[Record]:
     """One record for each labeled image that passes the filter and is still there, by image."""
     classes, flagged = project.classes, project.log.flagged()
     images = project.catalog.images()
@@ -89,7 +89,7 @@ def _passes(record: Record, wanted: Filter) -> bool:
     )
 
 
-def plan(project: Project, wanted: Filter = Filter()) -> Plan:  # noqa: B008  frozen
+def plan(project: Project, wanted: Filter = Filter()) -> Plan:
     """What an export with this filter will write."""
     found = list(records(project, wanted))
     images = project.catalog.images()
@@ -107,7 +107,7 @@ def export_labels(
     project: Project,
     out: str | Path,
     format_name: str,
-    wanted: Filter = Filter(),  # noqa: B008  frozen
+    wanted: Filter = Filter(),
     *,
     progress: Callable[[int], None] | None = None,
     **options: Any,
@@ -119,7 +119,9 @@ def export_labels(
     target = Path(out).expanduser()
     for folder in project.catalog.folders().values():
         if target.resolve().is_relative_to(folder):
-            raise BadInput(f"{out} lies inside the image folder {folder}; labelloop never writes there. Choose another.")
+            raise BadInput(
+                f"{out} lies inside the image folder {folder}; labelloop never writes there. Choose another."
+            )
     return formats.get(format_name).write(records(project, wanted), target, progress=progress, **options)
 
 
@@ -158,13 +160,16 @@ def _match(project: Project, found: list[Record], path: str | Path) -> list[int]
     for image_id, name in project.catalog.files():
         for known_as in (name, PurePath(name).name):
             by_name.setdefault(known_as, set()).add(image_id)
-    matched, unknown = [], []
+    matched: list[int] = []
+    unknown: list[str] = []
     for record in found:
         candidates = {by_sha[record.sha256]} if record.sha256 in by_sha else by_name.get(record.file_name, set())
         if len(candidates) == 1:
             matched.extend(candidates)
         else:
-            unknown.append(f"{record.file_name}" + (f" ({len(candidates)} images have this name)" if candidates else ""))
+            unknown.append(
+                f"{record.file_name}" + (f" ({len(candidates)} images have this name)" if candidates else "")
+            )
     if unknown:
         some = ", ".join(unknown[:FILES_NAMED]) + (", …" if len(unknown) > FILES_NAMED else "")
         raise BadInput(
@@ -189,7 +194,7 @@ def _event(record: Record, image_id: int, index: dict[str, int], by: str) -> Eve
         image_id=image_id,
         kind="label",
         class_index=index[record.label.casefold()],
-        source=record.source,  # type: ignore[arg-type]  the log refuses any other
+        source=cast(Source, record.source),  # the log refuses any other
         by=record.by or by,
         at=record.at,
         seconds=record.seconds,

@@ -50,7 +50,7 @@ class Live:
         self.queue: list[Pick] = []
         self.round = 0
         self.version = 0  # grows with every new queue
-        self.seen_event = 0  # the newest event the queue is based on
+        self.seen_event = -1  # the newest event the queue is based on
         self.notice: str | None = None
         self.unreadable = len(project.catalog.problems())
         self._strategy: tuple[str, Strategy | None, tuple[str, ...]] = (project.settings.strategy, None, ())
@@ -59,6 +59,7 @@ class Live:
         self._answered: set[int] = set()  # since the thread last looked
         self._to_log: list[tuple[int, list[Pick]]] = []
         self._lock = threading.Lock()
+        self._newer = threading.Condition(self._lock)
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"live {project.folder.name}", daemon=True)
@@ -106,10 +107,15 @@ class Live:
             self._wake.set()
         return picks
 
+    def wait_for(self, event_id: int, seconds: float) -> bool:
+        """Wait until the queue is based on an event of the log; False when it is not after so many seconds."""
+        with self._newer:
+            return self._newer.wait_for(lambda: self.seen_event >= event_id, seconds)
+
     def _forget_old_clients(self, now: float) -> None:
         self._clients = {k: c for k, c in self._clients.items() if now - c.seen < FORGET_CLIENT_SECONDS}
 
-    # -- the thread ---------------------------------------------------------------------------------------------------
+    # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._closing:
@@ -202,6 +208,7 @@ class Live:
             self._answered -= set((np.flatnonzero(self.board.state) + 1).tolist())
             self.seen_event = seen
             self.version += 1
+            self._newer.notify_all()
 
     def _choose_with_a_strategy_that_works(self, n: int, rng: np.random.Generator, pinned: set[int]) -> Choice:
         wanted, _, broken = self._strategy
@@ -220,7 +227,7 @@ class Live:
         for number, picks in to_log:
             self.project.rounds.add_picks(number, picks)
 
-    # -- what the page shows ------------------------------------------------------------------------------------------
+    # -- what the page shows -----------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Where the project stands, as the page shows it; see the README of ui/ for the fields."""

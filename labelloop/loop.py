@@ -165,7 +165,7 @@ def fit(board: Board, rows: Ints) -> Head:
 
     if len(np.unique(board.label[rows])) < 2:
         raise CannotTrain(
-            f"there are {len(rows)} labels to learn from, and they are all of one class; a model needs two to tell apart"
+            f"there are {len(rows)} labels to learn from, all of one class; a model needs two to tell apart"
             if len(rows)
             else "there are no labels to learn from yet"
         )
@@ -245,7 +245,8 @@ def mix_exam(
     exam = [
         Pick(image_id=int(i), strategy=EXAM, reason=EXAM_REASON, held_out=True) for i in rng.permutation(list(waiting))
     ]
-    chosen, mixed = list(picks), []
+    chosen = list(picks)
+    mixed: list[Pick] = []
     while len(mixed) < n and (chosen or exam):
         take_exam = exam and (not chosen or rng.random() < share)
         mixed.append((exam if take_exam else chosen).pop(0))

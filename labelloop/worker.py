@@ -53,7 +53,7 @@ def start(project: Project, kind: JobKind) -> Job:
     job_id, is_new = project.jobs.ask(kind)
     if is_new:
         with (project.folder / LOG).open("ab") as output:
-            subprocess.Popen(
+            subprocess.Popen(  # noqa: S603  our own module, no shell
                 [sys.executable, "-m", "labelloop.worker", str(project.folder), str(job_id)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -198,13 +198,14 @@ def decide(project: Project, name: str, train: Ints, judge: Ints, seconds: float
     right = {}
     for board in (old, new):
         head = fit(board, train)
-        right[board.features_name] = int((head.predict_proba(board.features[judge]).argmax(1) == board.label[judge]).sum())
+        right[board.features_name] = int(
+            (head.predict_proba(board.features[judge]).argmax(1) == board.label[judge]).sum()
+        )
     is_better = right[name] > right[old.features_name]
     exam = learn(new).exam
     kind = "held-out answers" if set(judge) <= set(new.exam) else "labels set aside"
-    verdict = (
-        f"{right[name]} of {len(judge)} {kind} right after fine-tuning, {right[old.features_name]} before: "
-        + ("the new model is in charge" if is_better else "the old model stays in charge")
+    verdict = f"{right[name]} of {len(judge)} {kind} right after fine-tuning, {right[old.features_name]} before: " + (
+        "the new model is in charge" if is_better else "the old model stays in charge"
     )
     if is_better:
         project.put_features_in_charge(name, project.settings.backbone, f"models/{name}/model.safetensors")

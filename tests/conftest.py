@@ -49,7 +49,9 @@ def make_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
     """Makes scanned projects, and closes them."""
     made: list[Project] = []
 
-    def make(images: Path, classes: tuple[str, ...] = ("red", "blue"), name: str = "project", **settings: object) -> Project:
+    def make(
+        images: Path, classes: tuple[str, ...] = ("red", "blue"), name: str = "project", **settings: object
+    ) -> Project:
         project = Project.create(tmp_path / name, images, classes, Settings(**settings))  # type: ignore[arg-type]
         for _ in project.catalog.scan():
             pass

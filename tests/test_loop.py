@@ -152,7 +152,9 @@ def test_the_board_follows_the_log_as_a_fresh_reading_would(embedded):
     board = read_board(embedded)
     answer(embedded, range(1, 9))
     embedded.label(3, "blue")
-    embedded.log.append([Event(image_id=4, kind="undo"), Event(image_id=5, kind="skip"), Event(image_id=6, kind="flag")])
+    embedded.log.append(
+        [Event(image_id=4, kind="undo"), Event(image_id=5, kind="skip"), Event(image_id=6, kind="flag")]
+    )
     board.apply(embedded, embedded.log.since(board.last_event))
     fresh = read_board(embedded)
     for field in dataclasses.fields(board):
@@ -202,7 +204,7 @@ def test_what_is_left_of_the_exam_comes_at_the_end():
 
 # -- drop-in strategies ----------------------------------------------------------------------------------------------
 
-DROP_IN = '''
+DROP_IN = """
 import numpy as np
 from labelloop import strategy
 
@@ -210,7 +212,7 @@ from labelloop import strategy
 def highest_number(pool, n, rng):
     "The newest images first."
     return pool.ids.astype(float)
-'''
+"""
 
 
 def test_a_strategy_dropped_into_the_project_is_used(embedded):
@@ -234,7 +236,7 @@ def test_an_unknown_strategy_is_refused(embedded):
         next_batch(embedded, 5, strategy="margn")
 
 
-# -- what is in charge --------------------------------------------------------------------------------------------------
+# -- what is in charge -----------------------------------------------------------------------------------------------
 
 
 def test_another_set_of_features_is_in_charge_after_one_write(embedded):

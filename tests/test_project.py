@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import draw
 from sqlite_utils import Database
 
 from labelloop.errors import BadInput, NotSaved, ProjectError
@@ -19,6 +18,7 @@ from labelloop.project.catalog import is_held_out
 from labelloop.project.database import connect
 from labelloop.project.schema import FIRST, steps
 from labelloop.types import Event, Settings
+from tests.conftest import draw
 
 
 def said(project, image_id):
@@ -94,7 +94,7 @@ def test_a_half_overwritten_project_is_named_as_such(project):
     content = bytearray(database.read_bytes())
     content[1024:8192] = b"\xff" * (8192 - 1024)
     database.write_bytes(content)
-    with pytest.raises(ProjectError, match="damaged|cannot be opened"):
+    with pytest.raises(ProjectError, match=r"damaged|cannot be opened"):
         Project(project.folder)
 
 
@@ -216,7 +216,7 @@ def test_one_bad_event_and_none_of_the_batch_is_written(project):
 @pytest.mark.parametrize("statement", ["UPDATE events SET class = 0", "DELETE FROM events", "DELETE FROM images"])
 def test_the_log_cannot_be_changed_even_by_hand(project, statement):
     project.label(1, "blue")
-    with pytest.raises(sqlite3.IntegrityError, match="append-only|never deleted"):
+    with pytest.raises(sqlite3.IntegrityError, match=r"append-only|never deleted"):
         project.db.conn.execute(statement)
     assert said(project, 1) == "blue"
 

@@ -86,7 +86,7 @@ class Project:
         db = connect(folder / DATABASE)
         bring_up_to_date(db, str(folder / DATABASE))
         with writing(db):
-            db["settings"].insert_all({"key": k, "value": json.dumps(v)} for k, v in asdict(settings).items())
+            db.table("settings").insert_all({"key": k, "value": json.dumps(v)} for k, v in asdict(settings).items())
         db.close()
         project = cls(folder)
         for path in image_folders:
@@ -163,7 +163,7 @@ class Project:
         """Where a set of features lies."""
         return self.folder / "features" / name
 
-    # -- classes -------------------------------------------------------------------------------------------------------
+    # -- classes -----------------------------------------------------------------------------------------------------
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -188,10 +188,16 @@ class Project:
             raise BadInput(f"there is no class {name!r}. The classes are: {', '.join(names) or 'none yet'}")
         return found[0]
 
-    # -- answers ---------------------------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------------------------
 
     def label(
-        self, image: int | str | Path, label: str, *, by: str = "", source: Source = "human", seconds: float | None = None
+        self,
+        image: int | str | Path,
+        label: str,
+        *,
+        by: str = "",
+        source: Source = "human",
+        seconds: float | None = None,
     ) -> int:
         """Answer one image (an id or a path) with a class name; on disk when this returns. Returns the event's id."""
         image_id = image if isinstance(image, int) else self.catalog.find(image)
@@ -199,7 +205,6 @@ class Project:
             image_id=image_id, kind="label", class_index=self.class_index(label), by=by, source=source, seconds=seconds
         )
         return self.log.append([event])[0]
-
 
 
 def clean_name(name: str) -> str:

@@ -200,9 +200,13 @@ class Catalog:
         )
 
     def _file(self, number: int, path: str) -> int | None:
-        row = self._db().conn.execute(
-            "SELECT image_id, problem FROM files WHERE folder_id = ? AND path = ?", (number, to_text(path))
-        ).fetchone()
+        row = (
+            self._db()
+            .conn.execute(
+                "SELECT image_id, problem FROM files WHERE folder_id = ? AND path = ?", (number, to_text(path))
+            )
+            .fetchone()
+        )
         if row is not None and row["image_id"] is None:
             raise BadInput(f"{path} cannot be used: {row['problem']}")
         return None if row is None else int(row["image_id"])

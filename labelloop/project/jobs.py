@@ -75,7 +75,8 @@ class Jobs:
         """The newest job that is open, else the newest of all; None before the first."""
         rows = self._rows("WHERE ?1 IS NULL OR kind = ?1 ORDER BY id DESC LIMIT 20", kind)
         still_open = [job for job in rows if job.is_open]
-        return (still_open or rows or [None])[0]
+        found = still_open or rows
+        return found[0] if found else None
 
     def all(self) -> list[Job]:
         """All jobs, newest first."""

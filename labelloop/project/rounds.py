@@ -48,9 +48,11 @@ class Rounds:
     def add_picks(self, round: int, picks: Sequence[Pick]) -> None:
         """Log the images of a round, in order, with score and reason."""
         with writing(self._db()):
-            start = self._db().conn.execute(
-                "SELECT coalesce(max(rank) + 1, 0) FROM picks WHERE round = ?", (round,)
-            ).fetchone()[0]
+            start = (
+                self._db()
+                .conn.execute("SELECT coalesce(max(rank) + 1, 0) FROM picks WHERE round = ?", (round,))
+                .fetchone()[0]
+            )
             self._db().conn.executemany(
                 "INSERT INTO picks (round, rank, image_id, strategy, score, reason) VALUES (?, ?, ?, ?, ?, ?)",
                 [(round, start + k, p.image_id, p.strategy, p.score, p.reason) for k, p in enumerate(picks)],
@@ -65,7 +67,7 @@ class Rounds:
         values = asdict(model) | {"at": now()}
         del values["id"]
         with writing(self._db()):
-            self._db()["models"].insert(values)
+            self._db().table("models").insert(values)
 
     def models(self) -> list[Measured]:
         """All measured models, oldest first."""

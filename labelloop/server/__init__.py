@@ -56,7 +56,7 @@ def serve(
     listening = listen(host, port)
     shown = "localhost" if host in LOOPBACK else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
-    print(f"labelloop is at {address}   (Ctrl-C ends it; every answer is already saved)", flush=True)  # noqa: T201
+    print(f"labelloop is at {address}   (Ctrl-C ends it; every answer is already saved)", flush=True)
     if browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
     config = uvicorn.Config(build_app(hosts_for(host, allow)), log_level="warning", ws_max_size=2**24)

@@ -24,7 +24,7 @@ from labelloop.live import Live
 from labelloop.loop import EXAM, EXAM_REASON, nearest_labeled
 from labelloop.server import desk
 from labelloop.server.pictures import SIZES, picture
-from labelloop.types import Event, Pick
+from labelloop.types import Bools, Event, Pick
 from labelloop.ui.component import STATIC, static_version
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class BadAnswer(BadInput):
         self.seq = seq
 
 
-# -- answers ----------------------------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------------------------
 
 
 @json_route
@@ -117,7 +117,7 @@ def _text(value: Any, longest: int) -> str:
     return value
 
 
-# -- images -----------------------------------------------------------------------------------------------------------
+# -- images ----------------------------------------------------------------------------------------------------------
 
 
 @json_route
@@ -160,7 +160,7 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
     board, learned = live.board, live.learned
     labeled = live.board.label >= 0
     by_model = np.full(len(labeled), -1) if learned is None else learned.probabilities.argmax(1)
-    filters = {
+    filters: dict[str, Callable[[], Bools]] = {
         "all": lambda: board.state > 0,
         "class": lambda: board.label == int(class_index or 0),
         "disagree": lambda: labeled & (by_model >= 0) & (by_model != board.label),
@@ -242,7 +242,7 @@ def _answer(board: Any, row: int) -> Json | None:
     return {"kind": kind} | ({"class": int(board.label[row])} if kind == "label" else {})
 
 
-# -- classes and jobs -------------------------------------------------------------------------------------------------
+# -- classes and jobs ------------------------------------------------------------------------------------------------
 
 
 @json_route
@@ -267,18 +267,21 @@ def jobs(live: Live, request: Request, body: Json) -> Json:
     return live.state()
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------------------------
 
 
-async def image(request: Request) -> Response:
-    """GET: an image by id, `thumb` or `view`."""
-    try:
-        live = desk.get(request.path_params["key"])
-        size = request.path_params["size"]
-        data, media_type = await run_in_threadpool(picture, live.project, size, request.path_params["image"])
-    except BadInput as error:
-        return JSONResponse({"error": str(error)}, 404)
-    return Response(data, media_type=media_type, headers=FOREVER)
+def image(size: str) -> Callable[[Request], Awaitable[Response]]:
+    """GET: an image by id at one of SIZES."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            live = desk.get(request.path_params["key"])
+            data, media_type = await run_in_threadpool(picture, live.project, size, request.path_params["image"])
+        except BadInput as error:
+            return JSONResponse({"error": str(error)}, 404)
+        return Response(data, media_type=media_type, headers=FOREVER)
+
+    return endpoint
 
 
 async def static(request: Request) -> Response:
@@ -292,8 +295,6 @@ async def static(request: Request) -> Response:
 
 def routes() -> list[Route]:
     """All routes of the labeling page."""
-    sizes = "|".join(SIZES)
-    assert sizes == "thumb|view"  # noqa: S101  the two routes below
     return [
         Route("/ll/static/{version}/{name}", static),
         Route("/ll/{key}/state", state),
@@ -303,7 +304,5 @@ def routes() -> list[Route]:
         Route("/ll/{key}/answers", answers, methods=["POST"]),
         Route("/ll/{key}/classes", add_class, methods=["POST"]),
         Route("/ll/{key}/jobs", jobs, methods=["POST"]),
-        Route("/ll/{key}/{size}/{image:int}", image),
+        *(Route(f"/ll/{{key}}/{size}/{{image:int}}", image(size)) for size in SIZES),
     ]
-
-

@@ -1,0 +1,175 @@
+"""The live loop: the queue follows every answer, nobody gets what somebody else has, and nothing stands still."""
+
+import numpy as np
+import pytest
+
+from labelloop.features import FeatureStore
+from labelloop.live import Live
+from labelloop.project import Project
+from labelloop.types import Event
+from tests.conftest import embed_by_color, truth
+
+PATIENCE = 60.0  # seconds; only a failure waits so long
+
+
+@pytest.fixture
+def live(project):
+    embed_by_color(project)
+    live = Live(project)
+    live.start()
+    assert live.wait_for(0, PATIENCE)
+    yield live
+    live.close()
+
+
+def label(live, image_id, name=None, client="tab"):
+    """Answer like the page does, and wait until the queue follows."""
+    index = live.project.class_index(name or truth(live.project)[image_id])
+    live.answer([Event(image_id=image_id, kind="label", class_index=index, client=client, seq=image_id)])
+    assert live.wait_for(live.project.log.last_id(), PATIENCE)
+
+
+def first_of_each(live):
+    """One image to learn from of each class."""
+    board, names = live.board, truth(live.project)
+    open_ids = (np.flatnonzero(~board.held_out) + 1).tolist()
+    return [next(i for i in open_ids if names[i] == name) for name in ("red", "blue")]
+
+
+def test_the_first_images_are_there_before_any_label(live):
+    picks = live.take("tab", [], 10)
+    assert len(picks) == 10
+    assert live.learned is None
+    assert live.state()["model"] is None
+
+
+def test_an_answer_reaches_the_choice_of_images(live):
+    for image_id in first_of_each(live):
+        label(live, image_id)
+    assert live.learned is not None
+    assert live.learned.labels == 2
+    picks = live.take("tab", [], 20)
+    assert not {pick.image_id for pick in picks} & set(first_of_each(live))
+    assert all(pick.suggestion is not None for pick in picks if not pick.held_out)
+
+
+def test_an_undone_answer_is_unlearned(live):
+    for image_id in first_of_each(live):
+        label(live, image_id)
+    live.answer([Event(image_id=first_of_each(live)[0], kind="undo", client="tab", seq=999)])
+    assert live.wait_for(live.project.log.last_id(), PATIENCE)
+    assert live.learned is None
+
+
+def test_two_pages_never_have_the_same_image(live):
+    ann = {pick.image_id for pick in live.take("ann", [], 12)}
+    ben = {pick.image_id for pick in live.take("ben", [], 12)}
+    assert len(ann) == len(ben) == 12
+    assert not ann & ben
+
+
+def test_a_page_keeps_its_images_and_is_not_given_them_again(live):
+    have = [pick.image_id for pick in live.take("tab", [], 5)]
+    assert not set(have) & {pick.image_id for pick in live.take("tab", have, 10)}
+
+
+def test_an_image_that_was_just_answered_is_not_handed_out(live):
+    image_id = live.take("tab", [], 1)[0].image_id
+    live.answer([Event(image_id=image_id, kind="skip", client="tab", seq=1)])
+    assert image_id not in {pick.image_id for pick in live.take("tab", [], 30)}
+
+
+def test_what_was_shown_is_logged_with_its_round(live):
+    shown = [pick.image_id for pick in live.take("tab", [], 5)]
+    label(live, shown[0])
+    live.close()
+    rows = live.project.db.conn.execute("SELECT image_id FROM picks WHERE round = 1 ORDER BY rank").fetchall()
+    assert [row["image_id"] for row in rows][:5] == shown
+    live._thread = type(live._thread)(target=live._run)  # so that the fixture can close it again
+    live._thread.start()
+
+
+def test_labels_from_the_command_line_arrive(live):
+    """Another process, here another connection, writes to the log; the page follows."""
+    with Project(live.project.folder) as other:
+        for image_id in first_of_each(live):
+            other.label(image_id, truth(other)[image_id], by="cli")
+        last = other.log.last_id()
+    assert live.wait_for(last, PATIENCE)
+    assert live.state()["labeled"] == 2
+
+
+def test_everything_gets_answered_in_the_end(live):
+    """Answer whatever is on top until nothing is left: every image once, held-out ones among them."""
+    seen = []
+    while picks := live.take("tab", [], 5):
+        for pick in picks:
+            seen.append(pick.image_id)
+            index = live.project.class_index(truth(live.project)[pick.image_id])
+            live.answer([Event(image_id=pick.image_id, kind="label", class_index=index)])
+        assert live.wait_for(live.project.log.last_id(), PATIENCE)
+    assert sorted(seen) == list(range(1, 41))
+
+
+def test_a_broken_strategy_is_said_and_the_page_goes_on(live):
+    folder = live.project.folder / "strategies"
+    folder.mkdir()
+    (folder / "mine.py").write_text(
+        "import numpy as np\nfrom labelloop import strategy\n\n@strategy\ndef all_nan(pool, n, rng):\n"
+        "    'Nothing but NaN.'\n    return np.full(len(pool), np.nan)\n"
+    )
+    live.project.change_settings(strategy="all_nan")
+    label(live, first_of_each(live)[0])
+    state = live.state()
+    assert "all_nan" in state["notice"]
+    assert "Going on with 'auto'" in state["notice"]
+    assert live.take("tab", [], 5)
+    (folder / "mine.py").write_text(
+        "import numpy as np\nfrom labelloop import strategy\n\n@strategy\ndef all_nan(pool, n, rng):\n"
+        "    'Mended.'\n    return np.zeros(len(pool))\n"
+    )
+    label(live, first_of_each(live)[1])
+    assert live.state()["notice"] is None
+
+
+def test_new_images_and_features_arrive(project):
+    """The page is open while the images are still being embedded."""
+    features = embed_by_color(project, "elsewhere")
+    store = FeatureStore.create(project.features_folder("base"), 3, {})
+    store.grow(40)
+    store.write(range(1, 13), features[:12])
+    live = Live(project)
+    live._follow()
+    assert {p.image_id for p in live.queue if not p.held_out} <= set(range(1, 13))
+    store.write(range(13, 41), features[12:])
+    live._follow()
+    assert len([p for p in live.queue if not p.held_out]) > 12
+    assert live.state()["embedded"] == 40
+
+
+def test_a_swap_of_features_is_taken_in(live):
+    for image_id in first_of_each(live):
+        label(live, image_id)
+    embed_by_color(live.project, "fine-tune-1")
+    live.project.put_features_in_charge("fine-tune-1", "resnet18", "models/fine-tune-1/model.safetensors")
+    label(live, live.take("tab", [], 1)[0].image_id)
+    assert live.board.features_name == "fine-tune-1"
+    assert live.learned is not None
+
+
+def test_a_new_class_is_on_the_board_at_once(live):
+    for image_id in first_of_each(live):
+        label(live, image_id)
+    live.project.add_class("green")
+    label(live, live.take("tab", [], 1)[0].image_id, "green")
+    assert live.state()["classes"] == ["red", "blue", "green"]
+    assert live.state()["counts"] == [1, 1, 1]
+
+
+def test_the_state_keeps_its_counsel_until_there_are_enough_held_out_answers(live):
+    exam = (np.flatnonzero(live.board.held_out) + 1).tolist()
+    for image_id in [*first_of_each(live), *exam]:
+        label(live, image_id)
+    state = live.state()
+    assert state["exam"]["n"] == len(exam) < 20
+    assert state["exam"]["accuracy"] is None

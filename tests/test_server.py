@@ -1,0 +1,270 @@
+"""The routes of the labeling page: what is acknowledged is on disk, and what is not ours is refused."""
+
+import json
+
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from labelloop.project import Project
+from labelloop.server import desk, listen
+from labelloop.server.guards import guards, hosts_for
+from labelloop.server.routes import routes
+from labelloop.ui.component import static_version
+from tests.conftest import embed_by_color, truth
+
+HEADERS = {"Origin": "http://localhost", "X-Labelloop": "1", "Content-Type": "application/json"}
+
+
+@pytest.fixture
+def page(project):
+    """A client of the app with one project open; `page.base` is its address, `page.live` its live loop."""
+    embed_by_color(project)
+    key = desk.open_project(project.folder)
+    app = Starlette(routes=routes(), middleware=guards(hosts_for("127.0.0.1")))
+    with TestClient(app, base_url="http://localhost") as client:
+        client.base, client.live = f"/ll/{key}", desk.get(key)
+        assert client.live.wait_for(0, 60)
+        yield client
+    desk.close_all()
+
+
+def send(page, *answers, client="tab", headers=HEADERS, **more):
+    body = {"client": client, "by": "ann", "have": [], "answers": list(answers), **more}
+    return page.post(f"{page.base}/answers", content=json.dumps(body), headers=headers)
+
+
+def label(seq, image, index=0, **more):
+    return {"seq": seq, "image": image, "kind": "label", "class": index, **more}
+
+
+def test_an_acknowledged_answer_is_on_disk_with_all_that_is_known_of_it(page):
+    answer = label(1, 3, 1, source="accepted", seconds=1.5, round=1, strategy="auto", suggestion=1, probability=0.9)
+    reply = send(page, answer)
+    assert reply.status_code == 200
+    assert reply.json()["acked"] == 1
+    with Project(page.live.project.folder) as other:
+        (event,) = other.log.answers()
+    assert (event.image_id, event.class_index, event.by, event.source) == (3, 1, "ann", "accepted")
+    assert (event.seconds, event.round, event.strategy, event.suggestion, event.probability) == (1.5, 1, "auto", 1, 0.9)
+    assert (event.client, event.seq) == ("tab", 1)
+
+
+def test_the_same_post_twice_stores_once(page):
+    for _ in range(2):
+        assert send(page, label(1, 3), label(2, 4)).json()["acked"] == 2
+    assert len(list(page.live.project.log.since())) == 2
+
+
+def test_the_reply_carries_the_next_images(page):
+    reply = send(page, label(1, 3), n=5, have=[7]).json()
+    assert len(reply["items"]) == 5
+    assert not {3, 7} & {item["id"] for item in reply["items"]}
+    assert reply["state"]["images"] == 40
+
+
+def test_undo_takes_the_answer_back(page):
+    send(page, label(1, 3), {"seq": 2, "image": 3, "kind": "undo"})
+    assert page.live.project.log.answers() == []
+
+
+def test_one_bad_answer_is_named_and_the_ones_before_it_are_kept(page):
+    reply = send(page, label(1, 3), label(2, 9999), label(3, 4))
+    assert reply.status_code == 400
+    assert reply.json()["seq"] == 2
+    assert [event.image_id for event in page.live.project.log.since()] == [3]
+    assert send(page, label(1, 3), label(3, 4)).json()["acked"] == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"seq": 1, "image": 3, "kind": "delete everything"},
+        {"seq": 1, "image": 3, "kind": "label", "class": 77},
+        {"seq": 1, "image": 3, "kind": "label"},
+        {"seq": 1, "image": "../../etc/passwd", "kind": "label", "class": 0},
+        {"seq": 1, "image": 3, "kind": "label", "class": 0, "source": "import"},
+        {"seq": 1, "image": 3, "kind": "note", "note": "x" * 20_000},
+        {"seq": 1, "image": 3, "kind": "note", "note": {"a": 1}},
+        {"seq": 1, "image": 3, "kind": "undo"},
+    ],
+)
+def test_answers_that_make_no_sense_are_refused(page, answer):
+    reply = send(page, answer)
+    assert reply.status_code == 400
+    assert reply.json()["error"]
+    assert list(page.live.project.log.since()) == []
+
+
+def test_a_full_disk_answers_not_saved(page):
+    # Requests run in threads with connections of their own; the limit is per connection, so set it on each.
+    live, folder = page.live, page.live.project.folder
+    original = type(live.project).db.fget
+
+    def with_limit(self):
+        db = original(self)
+        if self.folder == folder:
+            db.conn.execute("PRAGMA max_page_count = 1")  # no more pages than there are
+        return db
+
+    type(live.project).db = property(with_limit)
+    try:
+        replies = [send(page, {"seq": k, "image": 3, "kind": "note", "note": "x" * 9000}) for k in range(1, 40)]
+    finally:
+        type(live.project).db = property(original)
+    full = [reply for reply in replies if reply.status_code == 507]
+    assert full
+    assert "the disk is full" in full[0].json()["error"]
+    saved = [reply for reply in replies if reply.status_code == 200]
+    assert len(list(live.project.log.since())) == len(saved)
+
+
+def test_a_held_out_image_gives_nothing_away(page):
+    board = page.live.board
+    names = truth(page.live.project)
+    for seq, row in enumerate((~board.held_out).nonzero()[0][:10], 1):
+        send(page, label(seq, int(row) + 1, page.live.project.class_index(names[int(row) + 1])))
+    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    items = page.get(f"{page.base}/queue", params={"client": "tab", "n": 60}).json()["items"]
+    exam = [item for item in items if item["exam"]]
+    assert {item["id"] for item in exam} <= set((board.held_out.nonzero()[0] + 1).tolist())
+    assert exam
+    for item in exam:
+        assert (item["suggestion"], item["probability"], item["probs"], item["neighbours"]) == (None, None, [], [])
+    assert all(item["probs"] for item in items if not item["exam"])
+
+
+def test_held_out_images_stay_without_suggestion_in_the_review(page):
+    board = page.live.board
+    held_out = int(board.held_out.nonzero()[0][0]) + 1
+    others = [int(row) + 1 for row in (~board.held_out).nonzero()[0][:6]]
+    names = truth(page.live.project)
+    for seq, image_id in enumerate([held_out, *others], 1):
+        send(page, label(seq, image_id, page.live.project.class_index(names[image_id])))
+    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    found = {item["id"]: item for item in page.get(f"{page.base}/review").json()["items"]}
+    assert found[held_out]["suggestion"] is None
+    assert found[others[0]]["suggestion"] is not None
+
+
+def test_the_review_filters_and_orders(page):
+    send(page, label(1, 5, 0), label(2, 6, 1), {"seq": 3, "image": 7, "kind": "unsure"})
+    send(page, {"seq": 4, "image": 8, "kind": "skip"}, {"seq": 5, "image": 5, "kind": "flag"})
+    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+
+    def ids(**wanted):
+        return [item["id"] for item in page.get(f"{page.base}/review", params=wanted).json()["items"]]
+
+    assert ids() == [8, 7, 6, 5]
+    assert ids(order="old") == [5, 6, 7, 8]
+    assert ids(show="class", **{"class": 1}) == [6]
+    assert (ids(show="unsure"), ids(show="skipped"), ids(show="flagged")) == ([7], [8], [5])
+    assert ids(offset=1, n=2) == [7, 6]
+    assert page.get(f"{page.base}/review").json()["total"] == 4
+    assert page.get(f"{page.base}/review", params={"show": "nonsense"}).status_code == 400
+
+
+def test_recent_answers_of_one_person(page):
+    send(page, label(1, 5))
+    send(page, label(1, 6), client="other tab", by="ben")
+    assert [item["id"] for item in page.get(f"{page.base}/recent", params={"by": "ann"}).json()["items"]] == [5]
+
+
+def test_a_new_class(page):
+    def add(name):
+        return page.post(f"{page.base}/classes", content=json.dumps({"name": name}), headers=HEADERS)
+
+    assert add("green").json() == {"classes": ["red", "blue", "green"], "class": 2}
+    assert add("RED").status_code == add(" ").status_code == 400
+
+
+def test_pictures_go_by_id_alone(page):
+    for size in ("thumb", "view"):
+        reply = page.get(f"{page.base}/{size}/1")
+        assert reply.headers["content-type"].startswith("image/")
+        assert "immutable" in reply.headers["cache-control"]
+        assert page.get(f"{page.base}/{size}/1").content == reply.content
+    assert page.get(f"{page.base}/thumb/999").status_code == 404
+    assert page.get(f"{page.base}/thumb/..%2f..%2fproject.db").status_code == 404
+    assert page.get(f"{page.base}/project.db/1").status_code in (400, 404)
+
+
+def test_a_picture_shows_the_image(page, tmp_path):
+    (tmp_path / "one").write_bytes(page.get(f"{page.base}/view/1").content)
+    original = Image.open(page.live.project.catalog.image(1).path).convert("RGB")
+    with Image.open(tmp_path / "one") as shown:
+        assert shown.size == original.size
+        difference = [abs(a - b) for a, b in zip(shown.convert("RGB").getpixel((9, 9)), original.getpixel((9, 9)))]  # noqa: B905
+    assert max(difference) < 12
+
+
+def test_an_unknown_project_says_what_to_do(page):
+    reply = page.get("/ll/000000000000/state")
+    assert reply.status_code == 400
+    assert "Start page" in reply.json()["error"]
+
+
+# -- guards -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": None}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 400),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": None}, 415),
+        ({"X-Labelloop": None}, 403),
+    ],
+)
+def test_a_request_from_elsewhere_changes_nothing(page, change, status):
+    headers = {name: value for name, value in {**HEADERS, **change}.items() if value is not None}
+    assert send(page, label(1, 3), headers=headers).status_code == status
+    assert list(page.live.project.log.since()) == []
+
+
+def test_a_foreign_host_reads_nothing(page):
+    for path in ("state", "queue?client=x", "thumb/1"):
+        assert page.get(f"{page.base}/{path}", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_a_body_that_is_too_large_is_not_read(page):
+    reply = page.post(f"{page.base}/answers", content=b"x" * 1_000_001, headers=HEADERS)
+    assert reply.status_code == 413
+
+
+def test_every_answer_keeps_other_sites_out(page):
+    headers = page.get(f"{page.base}/state").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert "access-control-allow-origin" not in headers
+    assert "default-src 'self'" in headers["content-security-policy"]
+
+
+def test_static_files_only_of_this_version_and_folder(page):
+    version = static_version()
+    assert page.get(f"/ll/static/{version}/labeler.js").headers["content-type"].startswith("text/javascript")
+    assert page.get("/ll/static/old/labeler.js").status_code == 404
+    assert page.get(f"/ll/static/{version}/..%2fcomponent.py").status_code == 404
+    assert page.get(f"/ll/static/{version}/../component.py").status_code in (400, 404)
+
+
+def test_own_socket_sends_at_once():
+    """asyncio sets TCP_NODELAY only on a socket whose protocol says TCP."""
+    import socket
+
+    listening = listen("127.0.0.1", 0)
+    assert listening.proto == socket.IPPROTO_TCP
+    listening.close()
+
+
+def test_a_taken_port_says_so():
+    from labelloop.errors import BadInput
+
+    listening = listen("127.0.0.1", 0)
+    with pytest.raises(BadInput, match="--port"):
+        listen("127.0.0.1", listening.getsockname()[1])
+    listening.close()
