@@ -1,6 +1,34 @@
-"""labelloop: label images with single keys while a model learns from every answer."""
+"""labelloop: label images with single keys while a model learns from every answer.
+
+    from labelloop import Project, next_batch, strategy
+
+The loop in ten lines is in the README; docs/architecture.md says where things live. Importing this package imports
+neither torch nor streamlit.
+"""
 
 from labelloop.errors import LabelloopError
+from labelloop.exchange import export_labels, import_labels
+from labelloop.loop import learn, next_batch, read_board
+from labelloop.project import Project
 from labelloop.strategies import in_order, ranks, strategy
+from labelloop.types import Batch, Event, Pick, Pool, Settings
+from labelloop.worker import embed
 
-__all__ = ["LabelloopError", "in_order", "ranks", "strategy"]
+__all__ = [
+    "Batch",
+    "Event",
+    "LabelloopError",
+    "Pick",
+    "Pool",
+    "Project",
+    "Settings",
+    "embed",
+    "export_labels",
+    "import_labels",
+    "in_order",
+    "learn",
+    "next_batch",
+    "ranks",
+    "read_board",
+    "strategy",
+]

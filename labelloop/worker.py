@@ -1,6 +1,6 @@
 """Embedding and fine-tuning in a process of their own, at low priority; a row of the jobs table is the channel.
 
-    labelloop.worker.start(project, "embed")       →  python -m labelloop.worker PROJECT JOB
+    labelloop.worker.start(project, "embed")       →  a process that runs main()
 
 The app only reads. What the worker makes lies beside the database until it is complete; then one write puts it in
 charge. A process that dies is seen by its silent heartbeat, and the next start goes on where it was.
@@ -54,7 +54,8 @@ def start(project: Project, kind: JobKind) -> Job:
     if is_new:
         with (project.folder / LOG).open("ab") as output:
             subprocess.Popen(  # noqa: S603  our own module, no shell
-                [sys.executable, "-m", "labelloop.worker", str(project.folder), str(job_id)],
+                # not -m: the package imports this module, which then would be there twice
+                [sys.executable, "-c", "from labelloop.worker import main; main()", str(project.folder), str(job_id)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -281,7 +282,7 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """`python -m labelloop.worker PROJECT JOB`."""
+    """The process: its arguments are PROJECT and JOB."""
     folder, job_id = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if hasattr(os, "nice"):

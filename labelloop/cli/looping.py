@@ -1,0 +1,159 @@
+"""Commands of the loop: embed, choose, answer, train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from labelloop.cli.options import (
+    PATH,
+    browser_option,
+    by_option,
+    host_option,
+    json_option,
+    port_option,
+    project_argument,
+)
+from labelloop.cli.terminal import have_done, print_json, say
+from labelloop.loop import learn, next_batch, read_board, record
+from labelloop.metrics import ENOUGH, Accuracy
+from labelloop.project import Project
+
+
+@click.command()
+@project_argument
+def embed(project: Path) -> None:
+    """Turn images into the numbers that all else works on. Stopped with Ctrl-C, it goes on where it was.
+
+    \b
+    labelloop embed leaves
+    """
+    with Project(project) as opened:
+        job = have_done(opened, "embed")
+        board = read_board(opened)
+    stopped = "Stopped; the same command goes on from here. " if job.state == "stopped" else ""
+    there = ~board.gone
+    click.echo(f"{stopped}{(board.embedded & there).sum()} of {there.sum()} images are embedded.")
+
+
+@click.command()
+@click.argument("project", type=PATH, required=False)
+@host_option
+@port_option
+@browser_option
+@click.option("--allow-host", multiple=True, metavar="NAME", help="A name under which a proxy serves the app.")
+def app(project: Path | None, host: str, port: int, no_browser: bool, allow_host: Sequence[str]) -> None:
+    """Open the app, to label, review, train and export.
+
+    \b
+    labelloop app leaves
+    labelloop app leaves --port 9000 --no-browser
+    """
+    from labelloop.server import serve
+
+    serve(project, host=host, port=port, browser=not no_browser, allow=allow_host)
+
+
+@click.command("next")
+@project_argument
+@click.option("-n", "n", type=click.IntRange(min=1), default=20, show_default=True, help="How many images.")
+@click.option("--strategy", help="What chooses them.  [default: the project's]")
+@json_option
+def next_command(project: Path, n: int, strategy: str | None, as_json: bool) -> None:
+    """Print the images to label next, best first and why.
+
+    \b
+    labelloop next leaves -n 50
+    labelloop next leaves --strategy margin --json
+    """
+    with Project(project) as opened:
+        batch = next_batch(opened, n, strategy=strategy)
+        images = opened.catalog.images([pick.image_id for pick in batch.picks])
+        names = (*opened.classes, None)
+    rows = [
+        {
+            "id": pick.image_id,
+            "file": str(images[pick.image_id].path),
+            "strategy": pick.strategy,
+            "score": pick.score,
+            "reason": pick.reason,
+            "suggestion": names[-1 if pick.suggestion is None else pick.suggestion],
+            "probability": pick.probability,
+            "held_out": pick.held_out,
+            "round": batch.round,
+        }
+        for pick in batch.picks
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['file']}\t{row['reason']}")
+    if not rows:
+        say("Nothing to label: every image is answered, or none is embedded yet (labelloop embed).")
+
+
+@click.command()
+@project_argument
+@click.argument("file", type=PATH)
+@click.argument("name", metavar="CLASS")
+@by_option
+def label(project: Path, file: Path, name: str, by: str) -> None:
+    """Answer one image: FILE is a CLASS. It is on disk when the command ends, and an open app sees it.
+
+    \b
+    labelloop label leaves ~/photos/IMG_2.jpg rust
+    """
+    with Project(project) as opened:
+        image_id = opened.catalog.find(file)
+        before = in_words(opened, image_id)
+        event_id = opened.label(image_id, name, by=by)
+        click.echo(f"{event_id}: {opened.catalog.image(image_id).name} is {in_words(opened, image_id)} (was: {before})")
+
+
+def in_words(project: Project, image_id: int) -> str:
+    """The answer of an image."""
+    for answer in project.log.answers(image_ids=[image_id]):
+        return str(answer.kind if answer.class_index is None else project.classes[answer.class_index])
+    return "not labeled"
+
+
+@click.command()
+@project_argument
+@click.option(
+    "--fine-tune", is_flag=True, help="Adapt the backbone itself to the images: minutes to hours, often better."
+)
+def train(project: Path, fine_tune: bool) -> None:
+    """Train on all labels. Says how good the model is on the held-out images, which it never sees.
+
+    An open app trains by itself after every answer. Fine-tuning takes over only where it does better; stopped with
+    Ctrl-C, it goes on where it was.
+
+    \b
+    labelloop train leaves
+    labelloop train leaves --fine-tune
+    """
+    with Project(project) as opened:
+        if fine_tune:
+            job = have_done(opened, "fine-tune")
+            if job.state == "stopped":
+                click.echo("Stopped; the same command goes on from here.")
+                return
+            click.echo(job.message)
+        board = read_board(opened)
+        learned = learn(board)
+        record(opened, board, learned)
+    click.echo(f"Trained on {learned.labels} labels in {learned.seconds:.1f} s.")
+    click.echo(f"Accuracy on held-out images: {accuracy_in_words(learned.exam)}")
+
+
+def accuracy_in_words(exam: Accuracy) -> str:
+    """A share with its interval and what it rests on, or how much is missing for one."""
+    if not exam.enough:
+        return f"not enough yet ({exam.n} of {ENOUGH} are answered)"
+    return f"{exam.value:.0%} (95 % interval {exam.low:.0%} to {exam.high:.0%}, n = {exam.n})"
+
+
+COMMANDS = (embed, app, next_command, label, train)

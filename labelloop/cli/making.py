@@ -1,0 +1,139 @@
+"""Commands that make a project and bring images into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labelloop import folders
+from labelloop.cli.options import PATH, browser_option, by_option, host_option, port_option, project_argument
+from labelloop.cli.terminal import say, scan
+from labelloop.errors import BadInput
+from labelloop.project import Project
+from labelloop.types import Settings
+
+PROBLEMS_SHOWN = 10
+
+
+@click.command()
+@project_argument
+@click.argument("images", type=PATH)
+@click.option("--classes", help="Names, with commas between them.")
+@click.option("--labels-from-folders", is_flag=True, help="The folder an image lies in is its label.")
+@click.option("--backbone", help="What describes the images.  [default: the best one that is on this machine]")
+@click.option("--weights", type=PATH, help="A safetensors file for the backbone.")
+@click.option("--held-out", type=float, default=0.1, show_default=True, help="Share of images kept for the exam.")
+@by_option
+@click.option("-v", "--verbose", is_flag=True, help="List every file that cannot be used.")
+def init(
+    project: Path, images: Path, classes: str | None, labels_from_folders: bool, by: str, verbose: bool, **settings: Any
+) -> None:
+    """Make a project from the images in a folder.
+
+    PROJECT is a new folder; the images below IMAGES stay where they are and are never written to.
+
+    \b
+    labelloop init leaves ~/photos --classes rust,mildew,healthy
+    labelloop init birds ~/birds --labels-from-folders
+    """
+    from labelloop.backbone import resolve
+
+    if classes is None and not labels_from_folders:
+        raise BadInput("which classes are there? Name them with --classes a,b,c, or take --labels-from-folders")
+    name, why = resolve(settings["backbone"] or "auto", settings["weights"])
+    weights = settings["weights"] and str(settings["weights"].expanduser().resolve())
+    wanted = Settings(backbone=name, weights=weights, held_out=settings["held_out"])
+    with (
+        nothing_left_on_error(project),
+        Project.create(project, images, classes.split(",") if classes else (), wanted) as made,
+    ):
+        read_files(made, verbose=verbose)
+        if not len(made.catalog):
+            raise BadInput(f"there is no image in {images} that can be read; the project was not made")
+        if labels_from_folders:
+            say_from_folders(folders.labels_from_folders(made, by=by))
+        say(f"Classes: {', '.join(made.classes)}")
+        say(f"Backbone: {name} ({why})")
+    click.echo(f"{project} is ready. Label with: labelloop app {project}")
+
+
+@contextmanager
+def nothing_left_on_error(folder: Path) -> Iterator[None]:
+    """Whatever goes wrong while a project is made, no half of it stays. Removes only what was made here."""
+    was_there = folder.exists()
+    is_used = was_there and (not folder.is_dir() or any(folder.iterdir()))
+    try:
+        yield
+    except BaseException:
+        if not is_used and folder.is_dir():
+            for file in folder.glob("project.db*"):
+                file.unlink()
+            if not was_there:
+                folder.rmdir()
+        raise
+
+
+def read_files(project: Project, *, verbose: bool = False) -> None:
+    """Scan, and say what was found and what cannot be used."""
+    seen = scan(project)
+    say(f"{seen.added} new images, {len(project.catalog)} in all; {seen.gone} of them have no file any more")
+    problems = project.catalog.problems() if seen.unreadable or verbose else []
+    if problems:
+        say(f"{len(problems)} files cannot be used:")
+    for path, reason in problems if verbose else problems[:PROBLEMS_SHOWN]:
+        say(f"  {path}: {reason}")
+    if len(problems) > PROBLEMS_SHOWN and not verbose:
+        say(f"  … and {len(problems) - PROBLEMS_SHOWN} more; --verbose lists all")
+
+
+def say_from_folders(found: folders.FromFolders) -> None:
+    """What became of the folder names."""
+    say(f"{found.labels} labels from folder names")
+    if found.not_classes:
+        say(f"These folders are called like no class and gave no labels: {', '.join(found.not_classes)}")
+    for name, classes in found.torn.items():
+        say(f"  {name} lies in folders of several classes ({', '.join(classes)}) and got no label")
+
+
+@click.command()
+@project_argument
+@click.argument("folder", type=PATH, required=False)
+@click.option("-v", "--verbose", is_flag=True, help="List every file that cannot be used.")
+def add(project: Path, folder: Path | None, verbose: bool) -> None:
+    """Take in new, changed and vanished files. With FOLDER, that folder belongs to the project too from now on.
+
+    \b
+    labelloop add leaves
+    labelloop add leaves ~/more-photos
+    """
+    with Project(project) as opened:
+        if folder is not None:
+            opened.catalog.add_folder(folder)
+        read_files(opened, verbose=verbose)
+
+
+@click.command()
+@click.argument("folder", type=PATH, default="labelloop-demo")
+@host_option
+@port_option
+@browser_option
+def demo(folder: Path, host: str, port: int, no_browser: bool) -> None:
+    """Label the sample images. Makes a project in FOLDER, or opens the one there, and starts the app.
+
+    \b
+    labelloop demo
+    """
+    from labelloop.demo import create_demo
+    from labelloop.server import serve
+
+    if not (folder / "project.db").is_file():
+        with nothing_left_on_error(folder), create_demo(folder) as made:
+            read_files(made)
+    serve(folder, host=host, port=port, browser=not no_browser)
+
+
+COMMANDS = (init, add, demo)
