@@ -1,0 +1,206 @@
+"""Labels out and in again: what was exported equals what was answered, and an import is all or nothing."""
+
+import csv
+import json
+from collections import Counter
+
+import pytest
+
+from labelloop import formats
+from labelloop.errors import BadInput
+from labelloop.exchange import Filter, export_labels, import_labels, plan, records
+from labelloop.types import Event
+from tests.conftest import draw, truth
+
+PROVENANCE = (
+    "image_id",
+    "class_index",
+    "source",
+    "by",
+    "at",
+    "seconds",
+    "round",
+    "strategy",
+    "suggestion",
+    "probability",
+)
+
+
+def known(project):
+    """All that is known of each label."""
+    labels = [answer for answer in project.log.answers() if answer.kind == "label"]
+    return [tuple(getattr(answer, name) for name in WHAT) for answer in labels]
+
+
+@pytest.fixture
+def answered(project):
+    """Thirty labels of all kinds, one of them corrected, two images without a label, one flagged."""
+    names = truth(project)
+    for k in range(1, 31):
+        index = project.class_index(names[k])
+        accepted = k % 3 == 0
+        project.log.append(
+            [
+                Event(
+                    image_id=k, kind="label", class_index=index, by="ann" if k % 2 else "ben",
+                    seconds=k / 7, round=k // 5, source="accepted" if accepted else "human", strategy="auto",
+                    suggestion=index if accepted else None, probability=0.5 + k / 100 if accepted else None,
+                )
+            ]
+        )  # fmt: skip
+    project.label(1, "red")
+    project.label(1, "blue")
+    project.log.append(
+        [Event(image_id=31, kind="unsure"), Event(image_id=32, kind="skip"), Event(image_id=2, kind="flag")]
+    )
+    return project
+
+
+@pytest.mark.parametrize("name", formats.names())
+def test_what_is_exported_comes_back_into_a_new_project(answered, make_project, photos, tmp_path, name):
+    out = tmp_path / f"out.{name}"
+    assert export_labels(answered, out, name) == 30
+    other = make_project(photos, classes=(), name="other", held_out=0.25)
+    taken = import_labels(other, out, name)
+    assert (taken.labels, taken.changed, taken.unchanged) == (30, 0, 0)
+    by_name = [other.classes.index(name) for name in answered.classes]
+    assert known(other) == [
+        (*row[:1], by_name[row[1]], *row[2:8], None if row[8] is None else by_name[row[8]], row[9])
+        for row in known(answered)
+    ]
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl"])
+def test_exporting_again_gives_the_same_bytes(answered, make_project, photos, tmp_path, name):
+    export_labels(answered, tmp_path / "one", name)
+    other = make_project(photos, name="other", held_out=0.25)
+    import_labels(other, tmp_path / "one", name)
+    export_labels(other, tmp_path / "two", name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_csv_says_who_answered_what_and_how(answered, tmp_path):
+    export_labels(answered, tmp_path / "labels.csv", "csv")
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        rows = {row["file_name"]: row for row in csv.DictReader(file)}
+    image = answered.catalog.image(3)
+    row = rows[image.name]
+    assert list(row)[:4] == ["file_name", "label", "split", "source"]
+    assert row["label"] == row["suggestion"] == truth(answered)[3]
+    assert (row["split"], row["source"], row["by"]) == ("test" if image.held_out else "train", "accepted", "ann")
+    assert (row["seconds"], row["probability"], row["sha256"]) == (repr(3 / 7), "0.53", image.sha256)
+
+
+def test_the_image_folder_is_split_by_what_was_held_out(answered, tmp_path):
+    export_labels(answered, tmp_path / "out", "imagefolder")
+    images = answered.catalog.images()
+    for answer in answered.log.answers():
+        if answer.kind == "label":
+            split = "test" if images[answer.image_id].held_out else "train"
+            label = answered.classes[answer.class_index]
+            exported = [path.read_bytes() for path in (tmp_path / "out" / split / label).iterdir()]
+            assert images[answer.image_id].path.read_bytes() in exported
+
+
+def test_a_plan_says_what_will_be_written_and_what_not(answered):
+    answered.catalog.image(4).path.unlink()
+    list(answered.catalog.scan())
+    made = plan(answered)
+    assert (made.images, made.gone, made.skipped) == (29, 1, 2)
+    assert made.per_class == dict(Counter(record.label for record in records(answered)))
+    assert sum(made.per_split.values()) == 29
+
+
+@pytest.mark.parametrize(
+    ("wanted", "test"),
+    [
+        (Filter(split="test"), lambda record: record.split == "test"),
+        (Filter(sources=("accepted",)), lambda record: record.source == "accepted"),
+        (Filter(classes=("blue",)), lambda record: record.label == "blue"),
+    ],
+)
+def test_filters(answered, wanted, test):
+    everything = list(records(answered))
+    assert list(records(answered, wanted)) == [record for record in everything if test(record)]
+    assert 0 < len(list(records(answered, wanted))) < len(everything)
+
+
+def test_flagged_images_can_be_left_out(answered):
+    flagged = answered.catalog.image(2).name
+    assert flagged in {record.file_name for record in records(answered)}
+    assert flagged not in {record.file_name for record in records(answered, Filter(flagged=False))}
+
+
+def test_nothing_is_ever_written_into_the_image_folder(answered, photos):
+    before = sorted(photos.rglob("*"))
+    for name in formats.names():
+        with pytest.raises(BadInput, match="never writes there"):
+            export_labels(answered, photos / "out", name)
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_a_target_that_is_not_empty_is_left_alone(answered, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    for name in formats.names():
+        with pytest.raises(BadInput):
+            export_labels(answered, tmp_path / "out", name)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_unknown_files_are_named_and_nothing_is_imported(project, tmp_path):
+    lines = [{"file_name": image.name, "label": "red"} for image in project.catalog.images().values()]
+    lines += [{"file_name": f"elsewhere/{k}.png", "label": "green"} for k in range(7)]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(BadInput, match=r"7 of the 47 files .* elsewhere/0.png, .*, … *\. Nothing was imported"):
+        import_labels(project, tmp_path / "labels.jsonl", "jsonl")
+    assert project.log.answers() == []
+    assert project.classes == ("red", "blue")
+
+
+def test_an_import_is_by_the_bytes_when_a_file_was_renamed(answered, make_project, photos, tmp_path):
+    export_labels(answered, tmp_path / "labels.csv", "csv")
+    for path in sorted(photos.rglob("*.png")):
+        path.rename(path.with_name(f"renamed_{path.name}"))
+    other = make_project(photos, name="other", held_out=0.25)
+    assert import_labels(other, tmp_path / "labels.csv", "csv").labels == 30
+    assert {other.catalog.image(row[0]).sha256: row[1] for row in known(other)} == {
+        answered.catalog.image(row[0]).sha256: row[1] for row in known(answered)
+    }
+
+
+def test_two_files_of_one_name_are_not_guessed_between(make_project, tmp_path):
+    draw(tmp_path / "in" / "a" / "x.png", (1, 2, 3))
+    draw(tmp_path / "in" / "b" / "x.png", (4, 5, 6))
+    project = make_project(tmp_path / "in")
+    (tmp_path / "labels.csv").write_text("file_name,label\nx.png,red\n")
+    with pytest.raises(BadInput, match=r"x.png \(2 images have this name\)"):
+        import_labels(project, tmp_path / "labels.csv", "csv")
+    (tmp_path / "labels.csv").write_text("file_name,label\na/x.png,red\n")
+    assert import_labels(project, tmp_path / "labels.csv", "csv").labels == 1
+
+
+def test_importing_twice_changes_nothing(answered, tmp_path):
+    export_labels(answered, tmp_path / "labels.csv", "csv")
+    before = answered.log.last_id()
+    taken = import_labels(answered, tmp_path / "labels.csv", "csv")
+    assert (taken.labels, taken.unchanged) == (0, 30)
+    assert answered.log.last_id() == before
+
+
+def test_an_import_that_differs_is_the_newest_event_and_can_be_undone(answered, tmp_path):
+    name = answered.catalog.image(2).name
+    was = answered.log.answers(image_ids=[2])[0].class_index
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{name},green\n")
+    taken = import_labels(answered, tmp_path / "labels.csv", "csv", by="colleague")
+    assert (taken.labels, taken.changed, taken.new_classes) == (1, 1, ["green"])
+    (answer,) = answered.log.answers(image_ids=[2])
+    assert (answered.classes[answer.class_index], answer.source, answer.by) == ("green", "import", "colleague")
+    answered.log.append([Event(image_id=2, kind="undo")])
+    assert answered.log.answers(image_ids=[2])[0].class_index == was
+
+
+def test_labels_that_are_imported_say_so(project, tmp_path):
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{project.catalog.image(1).name},red\n")
+    import_labels(project, tmp_path / "labels.csv", "csv")
+    assert project.log.answers()[0].source == "import"
