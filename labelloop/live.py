@@ -133,7 +133,7 @@ class Live:
         self.project.close()
 
     def _follow(self) -> None:
-        relearn = self._follow_features()
+        relearn = self._follow_features() or self.version == 0  # labels of earlier days count at once
         answers = list(self.project.log.since(self.board.last_event))
         self.board.apply(self.project, answers)
         classes = self.project.classes

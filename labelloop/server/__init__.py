@@ -59,7 +59,7 @@ def serve(
     print(f"labelloop is at {address}   (Ctrl-C ends it; every answer is already saved)", flush=True)
     if browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    config = uvicorn.Config(build_app(hosts_for(host, allow)), log_level="warning", ws_max_size=2**24)
+    config = uvicorn.Config(build_app(hosts_for(host, allow)), log_level="warning", access_log=False, ws_max_size=2**24)
     uvicorn.Server(config).run(sockets=[listening])
 
 

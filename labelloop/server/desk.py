@@ -16,14 +16,23 @@ _lock = threading.Lock()
 
 def open_project(folder: str | Path) -> str:
     """Open a project, or find it open; returns its key. Raises ProjectError when it cannot be opened."""
-    path = Path(folder).expanduser().resolve()
-    key = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:12]
+    key = _key(folder)
     with _lock:
         if key not in _open:
-            live = Live(Project(path))
+            live = Live(Project(folder))
             live.start()
             _open[key] = live
     return key
+
+
+def is_open(folder: str | Path) -> bool:
+    """Whether this app has the project open."""
+    return _key(folder) in _open
+
+
+def _key(folder: str | Path) -> str:
+    path = Path(folder).expanduser().resolve()
+    return hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def get(key: str) -> Live:
