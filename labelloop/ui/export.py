@@ -1,0 +1,165 @@
+"""Export: take the labels out as a file or a folder, after seeing what will be written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from labelloop import formats
+from labelloop.errors import LabelloopError
+from labelloop.exchange import Filter, Plan, export_labels, plan, records
+from labelloop.formats import Format
+from labelloop.live import Live
+from labelloop.project import Project
+from labelloop.ui import visit
+from labelloop.ui.plain import plain, show_error
+from labelloop.ui.words import KEPT_ASIDE, count
+
+SPLITS = {"All": None, "To learn from": "train", "Held out": "test"}
+SPLIT_WORDS = {"train": "to learn from (train)", "test": "held out (test)"}
+SOURCES = {"human": "typed", "accepted": "suggestion accepted", "bulk": "set on many at once", "import": "imported"}
+OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "link": ("The images are", {"copy": "copied", "hardlink": "hard links", "symlink": "symbolic links"}),
+}
+PREVIEW = 5
+
+
+def page() -> None:
+    """The page."""
+    _, live = visit.project()
+    visit.show_project(live)
+    choose, see = st.columns([2, 3], gap="large")
+    with choose:
+        st.subheader("Export", anchor=False)
+        chosen = _format()
+        options = _options(chosen)
+        wanted = _filter(live)
+        out = _place(live.project, chosen)
+        planned = plan(live.project, wanted)
+        write = st.button("Write", type="primary", icon=":material/download:", disabled=not planned.images)
+    with see:
+        if write:
+            _write(live.project, chosen, wanted, planned.images, out=out, options=options)
+        if "exported" in st.session_state:
+            st.success(st.session_state.pop("exported"), icon=":material/check:")
+        _show(live.project, planned, wanted)
+
+
+# -- choices ----------------------------------------------------------------------------------------------------------
+
+
+def _format() -> Format:
+    name = st.selectbox("Format", formats.names(), key="format")
+    chosen = formats.get(name)
+    st.caption(plain(chosen.what))
+    return chosen
+
+
+def _options(chosen: Format) -> dict[str, str]:
+    picked: dict[str, str] = {}
+    for name, choices in chosen.options.items():
+        title, words = OPTIONS.get(name, (name, dict(zip(choices, choices, strict=True))))
+        picked[name] = st.selectbox(title, list(choices), format_func=words.__getitem__, key=f"{chosen.name} {name}")
+    return picked
+
+
+def _filter(live: Live) -> Filter:
+    split = st.segmented_control("Images", list(SPLITS), default="All", required=True, key="split", help=KEPT_ASIDE)
+    sources = st.multiselect(
+        "Labels that were",
+        list(SOURCES),
+        format_func=SOURCES.__getitem__,
+        key="sources",
+        placeholder="given in any way",
+    )
+    classes = st.multiselect("Classes", live.project.classes, key="classes", placeholder="all classes")
+    no_flagged = st.checkbox("Leave flagged images out", key="no_flagged")
+    return Filter(
+        split=SPLITS[split or "All"],
+        sources=tuple(sources) or None,
+        classes=tuple(classes) or None,
+        flagged=not no_flagged,
+    )
+
+
+def _place(project: Project, chosen: Format) -> str:
+    key = f"out {chosen.name}"
+    if key not in st.session_state:
+        st.session_state[key] = str(free_place(project.folder, chosen))
+    return st.text_input("Write to", key=key, icon=":material/folder:" if chosen.folder else ":material/draft:").strip()
+
+
+def free_place(project: Path, chosen: Format) -> Path:
+    """A name beside the project that is free."""
+    ending = "" if chosen.folder else f".{chosen.name}"
+    place, number = project.with_name(f"{project.name}-export{ending}"), 1
+    while place.exists():
+        number += 1
+        place = project.with_name(f"{project.name}-export-{number}{ending}")
+    return place
+
+
+# -- what will be written ---------------------------------------------------------------------------------------------
+
+
+def _show(project: Project, planned: Plan, wanted: Filter) -> None:
+    splits = [
+        f"{planned.per_split[name]:,} {words}" for name, words in SPLIT_WORDS.items() if name in planned.per_split
+    ]
+    st.subheader(f"{count(planned.images, 'image')} will be written", anchor=False)
+    st.caption(" · ".join(splits) if planned.images else "No label passes. Label some images first, or choose more.")
+    left_out = [
+        f"{planned.skipped:,} unsure or skipped" if planned.skipped else "",
+        f"{planned.gone:,} whose file is gone" if planned.gone else "",
+    ]
+    if any(left_out):
+        st.caption("Left out: " + ", ".join(text for text in left_out if text))
+    if planned.images:
+        st.dataframe(
+            [
+                {"Class": name, "Images": planned.per_class[name]}
+                for name in project.classes
+                if name in planned.per_class
+            ],
+            hide_index=True,
+            height=36 + 35 * min(len(planned.per_class), 5),
+        )
+        st.caption("The first of them:")
+        st.dataframe(_preview(project, wanted), hide_index=True)
+
+
+def _preview(project: Project, wanted: Filter) -> list[dict[str, Any]]:
+    return [
+        {
+            "File": record.file_name.encode(errors="backslashreplace").decode(),
+            "Class": record.label,
+            "Split": record.split,
+            "Label": SOURCES[record.source],
+            "By": record.by,
+        }
+        for record in islice(records(project, wanted), PREVIEW)
+    ]
+
+
+def _write(
+    project: Project, chosen: Format, wanted: Filter, total: int, *, out: str, options: Mapping[str, str]
+) -> None:
+    bar = st.progress(0.0, "Writing")
+
+    def show(done: int) -> None:
+        if done % max(1, total // 100) == 0:  # each step travels to the browser
+            bar.progress(min(1.0, done / total), f"Writing: {done:,} of {total:,}")
+
+    try:
+        written = export_labels(project, out, chosen.name, wanted, progress=show, **options)
+    except LabelloopError as error:
+        bar.empty()
+        show_error(error)
+        return
+    del st.session_state[f"out {chosen.name}"]  # next time, another new place
+    st.session_state["exported"] = f"{count(written, 'label')} written to {plain(out)}"
+    st.rerun()

@@ -1,0 +1,28 @@
+"""What Streamlit runs for every page: looks, navigation, then the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from labelloop.ui import visit
+
+ICON = (  # drawn here: Streamlit fetches its own icons from the internet
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#2f6fed"/>'
+    '<path d="M8 17l5 5L24 10" fill="none" stroke="#fff" stroke-width="4" stroke-linecap="round"/></svg>'
+)
+# Streamlit leaves five rem of margin left and right of a wide page.
+STYLE = "<style>.stMainBlockContainer { padding-left: 1.75rem; padding-right: 1.75rem; max-width: 96rem; }</style>"
+
+
+def main() -> None:
+    """Show the page that the address asks for."""
+    visit.arrive()
+    name = Path(visit.folder()).name.encode(errors="replace").decode()
+    st.set_page_config(page_title=f"{name} · labelloop" if name else "labelloop", page_icon=ICON, layout="wide")
+    st.html(STYLE)
+    st.navigation(list(visit.pages().values()), position="top").run()
+
+
+main()

@@ -1,0 +1,241 @@
+"""Progress: how much is labeled, how good the model is, what works in the background."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import streamlit as st
+
+from labelloop import worker
+from labelloop.errors import LabelloopError
+from labelloop.live import Live
+from labelloop.project import Job, Measured, Project
+from labelloop.project.jobs import JobKind
+from labelloop.ui import visit
+from labelloop.ui.charts import class_bars, learning_curve, loss_curve, worth_drawing
+from labelloop.ui.plain import plain, show_error
+from labelloop.ui.words import KEPT_ASIDE, count, duration, local_time, percent, right
+
+LOOK_AGAIN = 2.0  # seconds, only while something works in the background
+ROWS = 200  # of measured models shown
+MANY_CLASSES = 12
+KINDS: dict[str, str] = {"embed": "Getting to know the images", "fine-tune": "Fine-tuning"}
+
+
+def page() -> None:
+    """The page."""
+    _, live = visit.project()
+    visit.show_project(live)
+    _follow(live)
+    models = live.project.rounds.models()
+    curve, classes = st.columns([3, 2], gap="large")
+    with curve:
+        _curve(models)
+    with classes:
+        _classes(live)
+    _runs(models)
+    people, files = st.columns([3, 2], gap="large")
+    with people:
+        _people(live.project)
+    with files:
+        _unreadable(live.project)
+
+
+def _follow(live: Live) -> None:
+    """Figures and background work; looks again by itself while something is going on."""
+    job = live.project.jobs.latest()
+    busy = job is not None and job.is_open
+
+    def now() -> None:
+        _figures(live.state())
+        latest = live.project.jobs.latest()
+        _job(live.project, latest)
+        if busy and not (latest is not None and latest.is_open):
+            st.rerun()  # the rest of the page has something new to show
+
+    st.fragment(now, run_every=LOOK_AGAIN if busy else None)()
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def _figures(state: dict[str, Any]) -> None:
+    labels, accuracy, images = st.columns(3)
+    exam = state["exam"]
+    _figure(
+        labels,
+        "Labels",
+        f"{state['labeled']:,}",
+        f"of {count(state['images'], 'image')} · {state['unsure']:,} unsure · {state['flagged']:,} flagged",
+    )
+    if exam["accuracy"] is None:
+        value, on = "Not enough yet", f"{exam['n']} of {exam['wanted']} held-out images answered"
+    else:
+        value = f"{percent(exam['accuracy'])} ({percent(exam['low'])} to {percent(exam['high'])})"
+        on = f"on {count(exam['n'], 'held-out image')}; in brackets what 95 in 100 such checks would allow"
+    _figure(accuracy, "The model is right", value, on, about=KEPT_ASIDE)
+    _figure(
+        images,
+        "Images ready",
+        f"{state['embedded']:,}",
+        f"of {state['images']:,} · {count(state['unreadable'], 'file')} cannot be read",
+    )
+    if state["notice"]:
+        st.warning(plain(state["notice"]), icon=":material/warning:")
+
+
+def _figure(column: Any, title: str, value: str, under: str, *, about: str | None = None) -> None:
+    with column.container(border=True, gap="xxsmall", height="stretch"):
+        st.metric(title, value, help=about)
+        st.caption(under)
+
+
+# -- background work --------------------------------------------------------------------------------------------------
+
+
+def _job(project: Project, job: Job | None) -> None:
+    with st.container(border=True):
+        if job is None:
+            _no_job(project)
+        elif job.is_open:
+            _open_job(project, job)
+        else:
+            _closed_job(project, job)
+        if job is not None and job.kind == "fine-tune" and len(job.loss) > 1:
+            st.altair_chart(loss_curve(job.loss), alt="error after each pass of fine-tuning")
+
+
+def _no_job(project: Project) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown("Nothing is running in the background.")
+        _offer(project, "fine-tune", "Fine-tune now")
+
+
+def _open_job(project: Project, job: Job) -> None:
+    left = "" if job.seconds_left is None else f" · about {duration(job.seconds_left)} left"
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**{KINDS[job.kind]}**{left}" + (" · stopping" if job.stop else ""))
+        if st.button("Stop", icon=":material/stop:", disabled=job.stop, key="stop"):
+            project.jobs.stop(job.id)
+            st.rerun()
+    st.progress(min(1.0, job.done / job.total) if job.total else 0.0)
+    st.caption(plain(job.message) or "starting")
+
+
+def _closed_job(project: Project, job: Job) -> None:
+    if job.state == "failed":
+        st.error(f"**{KINDS[job.kind]} failed.** {plain(job.message)}", icon=":material/error:")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        when = local_time(job.finished_at or job.at)
+        said = "" if job.state == "failed" or not job.message else f" · {plain(job.message)}"
+        st.markdown(f"**{KINDS[job.kind]}**: {job.state}, {when}{said}")
+        with st.container(horizontal=True, width="content"):
+            if job.state in ("failed", "stopped"):
+                _offer(project, job.kind, "Go on" if job.kind == "embed" else "Try again")
+            if job.state == "done" or job.kind == "embed":
+                _offer(project, "fine-tune", "Fine-tune now")
+
+
+def _offer(project: Project, kind: JobKind, text: str) -> None:
+    about = None
+    if kind == "fine-tune":
+        about = (
+            "Adapts the whole model to your images, in the background, while you go on labeling. "
+            "The result is used only if it is right more often than what is in use now."
+        )
+    if not st.button(text, key=f"start {kind}", help=about):
+        return
+    try:
+        worker.start(project, kind)
+    except LabelloopError as error:
+        show_error(error)
+        return
+    st.rerun()
+
+
+# -- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def _curve(models: Sequence[Measured]) -> None:
+    st.subheader("How often the model is right", anchor=False)
+    drawn = worth_drawing(models)
+    if drawn:
+        st.altair_chart(learning_curve(drawn), alt="share of held-out images that the model gets right, over labels")
+    left_out = len(models) - len(drawn)
+    if not models:
+        st.caption("The curve begins with the first model, once two classes have labels.")
+    elif left_out:
+        st.caption(f"{count(left_out, 'earlier model')} not drawn: fewer than 20 held-out images were answered then.")
+
+
+def _classes(live: Live) -> None:
+    st.subheader("Labels of each class", anchor=False)
+    state = live.state()
+    if not state["classes"]:
+        st.caption("There are no classes yet. Add the first one on the Label page.")
+        return
+    many = len(state["classes"]) > MANY_CLASSES
+    with st.container(height=330, border=False) if many else st.container():
+        st.altair_chart(class_bars(state["classes"], state["counts"]), alt="labels of each class")
+
+
+def _runs(models: Sequence[Measured]) -> None:
+    if not models:
+        return
+    st.subheader("Models", anchor=False)
+    rows = [
+        {
+            "When": local_time(model.at),
+            "What": "fine-tuned" if model.kind == "fine-tune" else "quick",
+            "Labels": model.labels,
+            "Held-out images right": right(model.exam_n, model.exam_correct),
+            "Took": duration(model.seconds) if model.seconds >= 1 else "under 1 s",
+            "Used": model.in_charge,
+            "Note": model.note,
+        }
+        for model in reversed(models[-ROWS:])
+    ]
+    height = 36 + 35 * min(len(rows), 6)
+    st.dataframe(
+        rows, hide_index=True, height=height, column_config={"Note": st.column_config.TextColumn(width="large")}
+    )
+    if len(models) > ROWS:
+        st.caption(f"The newest {ROWS} of {len(models):,}.")
+
+
+def _people(project: Project) -> None:
+    st.subheader("Who labeled", anchor=False)
+    took: dict[str, list[float]] = defaultdict(list)
+    labels: dict[str, int] = defaultdict(int)
+    for answer in project.log.answers():
+        if answer.kind == "label":
+            labels[answer.by] += 1
+            if answer.seconds is not None:
+                took[answer.by].append(answer.seconds)
+    if not labels:
+        st.caption("Nobody yet.")
+        return
+    rows = [
+        {"Who": who or "(no name)", "Labels": n, "Seconds a label": round(median(took[who]), 1) if took[who] else None}
+        for who, n in sorted(labels.items(), key=lambda item: -item[1])
+    ]
+    st.dataframe(rows, hide_index=True)
+    st.caption("Seconds a label: the median, from the image on screen to the answer.")
+
+
+def _unreadable(project: Project) -> None:
+    problems = project.catalog.problems()
+    st.subheader("Files that cannot be read", anchor=False)
+    if not problems:
+        st.caption("None.")
+        return
+    with st.expander(count(len(problems), "file")):
+        rows = [{"File": _text(path), "Why": _text(why)} for path, why in problems[:1000]]
+        st.dataframe(rows, hide_index=True)
+
+
+def _text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

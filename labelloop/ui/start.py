@@ -1,0 +1,218 @@
+"""Start: make a project, or open one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from labelloop import worker
+from labelloop.demo import sample_classes, sample_data
+from labelloop.errors import BadInput, LabelloopError
+from labelloop.folders import FromFolders, labels_from_folders
+from labelloop.project import Project
+from labelloop.server import desk
+from labelloop.types import Settings
+from labelloop.ui import visit
+from labelloop.ui.plain import plain, show_error, show_path
+from labelloop.ui.typed import Seen, check_place, class_names, look_into, place_for, projects_near
+from labelloop.ui.words import KEPT_ASIDE, count
+
+TYPED, FOLDERS = "I type them", "From the folder names"
+BACKBONES = {
+    "embedded": "Built in: quick, nothing to download",
+    "auto": "The best one that is on this computer",
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asked for."""
+
+    images: str
+    classes: list[str]
+    folder: str
+    settings: Settings
+    take_labels: bool  # the folder names are labels already
+
+
+def page() -> None:
+    """The page."""
+    st.caption("Answer with single keys. A model learns from every answer and shows you next what helps it most.")
+    make, rest = st.columns([3, 2], gap="large")
+    with make:
+        st.subheader("New project", anchor=False)
+        _make()
+    with rest:
+        st.subheader("You", anchor=False)
+        _who()
+        st.subheader("Open a project", anchor=False)
+        _open()
+
+
+def _who() -> None:
+    st.text_input(
+        "Your name",
+        value=visit.by(),
+        key="who",
+        on_change=lambda: visit.keep("by", st.session_state["who"].strip()),
+        help="It is kept with every label you give.",
+        max_chars=100,
+    )
+
+
+# -- a new project ----------------------------------------------------------------------------------------------------
+
+
+def _make() -> None:
+    images = st.text_input(
+        "Folder with your images",
+        key="new_images",
+        live=True,
+        placeholder="/home/anna/leaves",
+        icon=":material/folder:",
+    ).strip()
+    seen = _look(images)
+    classes, take_labels = _classes(seen)
+    folder = _place(images)
+    wish = Wish(images, classes, folder, _advanced(), take_labels)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        start = st.button("Start labeling", type="primary", icon=":material/play_arrow:")
+        st.button("Try it with the sample images", type="tertiary", on_click=_fill_in_sample)
+    if start:
+        try:
+            _create(wish)
+        except LabelloopError as error:
+            show_error(error)
+            return
+        visit.go("label")
+
+
+def _look(images: str) -> Seen | None:
+    if not images:
+        st.caption("JPEG, PNG, WebP, TIFF, GIF and BMP, subfolders included. Your images are only read.")
+        return None
+    try:
+        seen = look_into(Path(images).expanduser())
+    except (BadInput, OSError) as error:
+        st.caption(f":orange[:material/search_off:] {plain(str(error))}")
+        return None
+    if not seen.images:
+        st.caption(":orange[:material/search_off:] There are no images in this folder.")
+    else:
+        more = "" if seen.complete else "more than "
+        st.caption(f":green[:material/check:] {more}{count(seen.images, 'image')} found")
+    return seen
+
+
+def _classes(seen: Seen | None) -> tuple[list[str], bool]:
+    how = TYPED
+    if seen is not None and len(seen.classes) > 1:
+        how = st.segmented_control("Classes", [TYPED, FOLDERS], default=TYPED, key="new_how", required=True) or TYPED
+    if how == TYPED:
+        names = class_names(
+            st.text_area(
+                "What can an image show?", key="new_classes", height=88, placeholder="rust, mildew, healthy",
+                help="One name a line, or with commas between them. You can add more while labeling.",
+            )
+        )  # fmt: skip
+        if names:
+            st.caption(f"{len(names)} classes: {plain(', '.join(names))}")
+        return names, False
+    assert seen is not None  # noqa: S101  only then folder names can be chosen
+    st.caption(f"{len(seen.classes)} classes: {plain(', '.join(seen.classes))}")
+    take = st.checkbox("The images are sorted already: take the folder names as labels", key="new_take")
+    return list(seen.classes), take
+
+
+def _place(images: str) -> str:
+    """The project folder: follows the image folder until the person types one."""
+    offered = str(place_for(Path(images))) if images else ""
+    if st.session_state.get("new_folder", "") in ("", st.session_state.get("new_offered", "")):
+        st.session_state["new_folder"] = offered
+    st.session_state["new_offered"] = offered
+    return st.text_input(
+        "Where to keep the labels", key="new_folder", icon=":material/inventory_2:",
+        help="A new folder for the project: your labels and what was computed. Back it up, and you have everything.",
+    ).strip()  # fmt: skip
+
+
+def _advanced() -> Settings:
+    with st.expander("Advanced"):
+        backbone = st.selectbox(
+            "What looks at the images",
+            list(BACKBONES),
+            format_func=lambda name: BACKBONES.get(name, name),
+            accept_new_options=True,
+            key="new_backbone",
+            help="Or type the name of any image model of timm, such as resnet50. Its weights are downloaded only when "
+            "they are not on this computer.",
+        )
+        weights = st.text_input(
+            "Weights file", key="new_weights", placeholder="none", help="A .safetensors file."
+        ).strip()
+        share = st.slider("Images kept aside", 5, 50, 10, format="%d %%", key="new_share", help=KEPT_ASIDE)
+    return Settings(backbone=backbone or "embedded", weights=weights or None, held_out=share / 100)
+
+
+def _fill_in_sample() -> None:
+    try:
+        st.session_state["new_images"] = str(sample_data() / "images")
+        st.session_state["new_classes"] = ", ".join(sample_classes())
+        st.session_state["new_folder"] = str(place_for(Path.cwd() / "sample"))
+    except LabelloopError as error:
+        show_error(error)
+
+
+def _create(wish: Wish) -> None:
+    if not wish.images:
+        raise BadInput("which folder are your images in? Type its path in the first line.")
+    if not wish.folder:
+        raise BadInput("where should the labels be kept? Type a new folder for the project.")
+    check_place(Path(wish.folder), Path(wish.images))
+    try:
+        project = Project.create(wish.folder, wish.images, wish.classes, wish.settings)
+    except OSError as error:
+        raise BadInput(f"{wish.folder} cannot be made: {(error.strerror or str(error)).lower()}") from error
+    with project:
+        if wish.take_labels:
+            _take_labels(project)
+    key = visit.open_folder(wish.folder)
+    worker.start(desk.get(key).project, "embed")
+
+
+def _take_labels(project: Project) -> FromFolders:
+    """Read all files now: a label needs its image."""
+    bar = st.progress(0.0, "Reading your images")
+    for scan in project.catalog.scan():
+        if scan.total:
+            bar.progress(scan.done / scan.total, f"Reading your images: {scan.done:,} of {scan.total:,}")
+    return labels_from_folders(project, by=visit.by())
+
+
+# -- an old project ---------------------------------------------------------------------------------------------------
+
+
+def _open() -> None:
+    current = visit.folder()
+    beside = [Path(current).parent] if current else []
+    for path in projects_near(Path.cwd(), *beside)[:8]:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            with st.container(gap=None):
+                st.markdown(f"**{plain(path.name)}**")
+                show_path("", path.parent)
+            if st.button("Go on" if str(path) == current else "Open", key=f"open {path}"):
+                _enter(str(path))
+    typed = st.text_input("Project folder", key="open_folder", placeholder="/home/anna/leaves-labels").strip()
+    if st.button("Open", key="open typed", disabled=not typed):
+        _enter(typed)
+
+
+def _enter(path: str) -> None:
+    try:
+        visit.open_folder(path)
+    except LabelloopError as error:
+        show_error(error)
+        return
+    visit.go("label")

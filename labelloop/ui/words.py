@@ -1,0 +1,42 @@
+"""Figures and times as people say them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from labelloop.metrics import ENOUGH, wilson
+
+KEPT_ASIDE = "Images kept aside to check the model honestly: it never learns from them and suggests nothing there."
+
+
+def count(n: int, noun: str) -> str:
+    """`1 label`, `1,204 labels`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def percent(share: float) -> str:
+    """`91 %`."""
+    return f"{100 * share:.0f} %"
+
+
+def right(n: int, correct: int) -> str:
+    """How often a model was right on n kept-aside images; below ENOUGH of them no share is named."""
+    if n < ENOUGH:
+        return f"{correct} of {n}, too few to judge"
+    low, high = wilson(correct, n)
+    return f"{percent(correct / n)} ({percent(low)} to {percent(high)}), {correct} of {n}"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `2 min`, `1.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def local_time(iso: str) -> str:
+    """An ISO 8601 time in UTC as the wall clock of this machine shows it; empty for an empty one."""
+    if not iso:
+        return ""
+    when = datetime.fromisoformat(iso)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M")
