@@ -53,7 +53,7 @@ def start(project: Project, kind: JobKind) -> Job:
     job_id, is_new = project.jobs.ask(kind)
     if is_new:
         with (project.folder / LOG).open("ab") as output:
-            subprocess.Popen(  # noqa: S603  our own module, no shell
+            process = subprocess.Popen(  # noqa: S603  our own module, no shell
                 # not -m: the package imports this module, which then would be there twice
                 [sys.executable, "-c", "from labelloop.worker import main; main()", str(project.folder), str(job_id)],
                 stdin=subprocess.DEVNULL,
@@ -62,6 +62,7 @@ def start(project: Project, kind: JobKind) -> Job:
                 start_new_session=True,  # closing the app's terminal does not end it
                 env={**os.environ, **WORKER_ENV},
             )
+        threading.Thread(target=process.wait, daemon=True).start()  # or it stays as a zombie while the app runs
     return project.jobs.get(job_id)
 
 
