@@ -55,7 +55,9 @@ class Record:
             if number is not None and not math.isfinite(number):
                 raise BadInput(f"{name} is {number}, wanted a number")
         for name in _TEXTS:
-            _refuse_unwritable(name, getattr(self, name) or "")
+            text = getattr(self, name)
+            if text and not text.isascii():
+                _refuse_unwritable(name, text)
 
 
 COLUMNS = tuple(f.name for f in fields(Record) if f.name != "path")

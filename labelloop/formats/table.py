@@ -31,7 +31,7 @@ def write_csv(records: Iterable[Record], out: Path, *, progress: Progress | None
 
 
 def _csv_line(values: Iterable[str | int | float | None]) -> bytes:
-    r"""Not csv.writer: ending lines with \n it leaves a \r in a name unquoted, and its own reader splits the line there."""
+    r"""Not csv.writer: ending lines with \n it leaves a \r in a name unquoted, where its own reader splits the line."""
     cells = ("" if value is None else str(value) for value in values)  # str() of a float is its shortest exact spelling
     quoted = ('"' + cell.replace('"', '""') + '"' if _NEEDS_QUOTES.search(cell) else cell for cell in cells)
     return ",".join(quoted).encode("utf-8", "surrogateescape") + b"\n"
