@@ -40,7 +40,7 @@ class FeatureStore:
     @classmethod
     def create(cls, folder: Path, dim: int, about: Mapping[str, Any]) -> FeatureStore:
         """An empty store. Leftovers of a creation that was cut short are replaced; a finished store is refused."""
-        if (folder / ABOUT).exists():
+        if cls.is_there(folder):
             raise ProjectError(f"{folder} already holds features; open them, or delete the folder to start over")
         about = {**about, "dim": dim}
         try:
@@ -80,6 +80,11 @@ class FeatureStore:
             if about.get(key) != value:
                 raise _damaged(folder, f"made with {key} {about.get(key)!r}, expected {value!r}")
         return cls(folder, dim, n, about)
+
+    @staticmethod
+    def is_there(folder: Path) -> bool:
+        """Whether a store was created in `folder`, damaged or not."""
+        return (folder / ABOUT).exists()
 
     def grow(self, n: int) -> None:
         """Make room for images 1..n; never shrinks. Maps that other processes hold of the old rows stay valid."""
