@@ -88,7 +88,8 @@ def status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     classes = ", ".join(f"{name} {count}" for name, count in found["labels"].items())
     exam, model, job = found["held_out"], found["model"], found["worker"]
     measured = Accuracy(exam["n"], 0, exam["accuracy"] or 0.0, exam["low"] or 0.0, exam["high"] or 0.0)
-    working = f"{job['kind']}, {job['state']}, {job['done']} of {job['total']}" if job else "nothing to do so far"
+    message = f": {job['message']}" if job and job["state"] != "done" and job["message"] else ""
+    working = f"{job['kind']}, {job['state']}, {job['done']} of {job['total']}{message}" if job else "nothing so far"
     return [
         ("images", f"{found['images']} ({found['unreadable']} files unreadable, {found['gone']} images gone)"),
         ("embedded", f"{found['embedded']} of {found['images']} with {found['backbone']}"),
@@ -96,7 +97,7 @@ def status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("unsure", f"{found['unsure']}, skipped {found['skipped']}"),
         ("accuracy", f"{accuracy_in_words(measured)}; {found['held_out_images']} images are held out"),
         ("model", f"{model['kind']} on {model['labels']} labels, {model['at']}" if model else "none yet"),
-        ("worker", f"{working} {job['message']}".rstrip() if job else working),
+        ("worker", working),
         ("strategy", f"{found['strategy']}, round {found['round']}"),
     ]
 

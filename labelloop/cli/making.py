@@ -44,9 +44,9 @@ def init(
 
     if classes is None and not labels_from_folders:
         raise BadInput("which classes are there? Name them with --classes a,b,c, or take --labels-from-folders")
-    name, why = resolve(settings["backbone"] or "auto", settings["weights"])
-    weights = settings["weights"] and str(settings["weights"].expanduser().resolve())
-    wanted = Settings(backbone=name, weights=weights, held_out=settings["held_out"])
+    weights = settings["weights"] and settings["weights"].expanduser().resolve()
+    name, why = resolve(settings["backbone"], weights)
+    wanted = Settings(backbone=name, weights=weights and str(weights), held_out=settings["held_out"])
     with (
         nothing_left_on_error(project),
         Project.create(project, images, classes.split(",") if classes else (), wanted) as made,
@@ -80,19 +80,20 @@ def nothing_left_on_error(folder: Path) -> Iterator[None]:
 def read_files(project: Project, *, verbose: bool = False) -> None:
     """Scan, and say what was found and what cannot be used."""
     seen = scan(project)
-    say(f"{seen.added} new images, {len(project.catalog)} in all; {seen.gone} of them have no file any more")
+    gone = f"; gone: {seen.gone}" if seen.gone else ""
+    say(f"Images: {len(project.catalog)}, new: {seen.added}{gone}")
     problems = project.catalog.problems() if seen.unreadable or verbose else []
     if problems:
-        say(f"{len(problems)} files cannot be used:")
+        say(f"Files that cannot be used: {len(problems)}")
     for path, reason in problems if verbose else problems[:PROBLEMS_SHOWN]:
         say(f"  {path}: {reason}")
     if len(problems) > PROBLEMS_SHOWN and not verbose:
-        say(f"  … and {len(problems) - PROBLEMS_SHOWN} more; --verbose lists all")
+        say(f"  … and {len(problems) - PROBLEMS_SHOWN} others; --verbose lists all")
 
 
 def say_from_folders(found: folders.FromFolders) -> None:
     """What became of the folder names."""
-    say(f"{found.labels} labels from folder names")
+    say(f"Labels from folder names: {found.labels}")
     if found.not_classes:
         say(f"These folders are called like no class and gave no labels: {', '.join(found.not_classes)}")
     for name, classes in found.torn.items():

@@ -1,0 +1,414 @@
+"""Every command, and every error in words. A dozen small pictures of two colours, the built-in features."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import labelloop
+from labelloop import worker
+from labelloop.cli import Commands, main
+from labelloop.cli.options import user
+from labelloop.cli.terminal import duration, progress_line
+from labelloop.project import Project
+from labelloop.types import Event
+
+RED, GREEN = (200, 40, 40), (40, 160, 60)
+
+
+def run(*arguments: object, ok: bool = True) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == (0 if ok else 1), result.output
+    return result
+
+
+def error(*arguments: object) -> str:
+    result = run(*arguments, ok=False)
+    assert result.stdout == ""
+    return result.stderr
+
+
+def as_json(*arguments: object) -> object:
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def draw(path: Path, colour: tuple[int, int, int], seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(-30, 30, (24, 32, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """red/0.png … red/5.png and green/6.png … green/11.png; the worker finds this very package."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(labelloop.__file__).parent.parent))
+    folder = tmp_path / "photos"
+    for seed in range(12):
+        name, colour = (("red", RED), ("green", GREEN))[seed // 6]
+        draw(folder / name / f"{seed}.png", colour, seed)
+    return folder
+
+
+@pytest.fixture
+def project(photos, tmp_path) -> Path:
+    folder = tmp_path / "project"
+    run("init", folder, photos, "--classes", "red,green", "--backbone", "embedded")
+    return folder
+
+
+def label_all(project: Path, photos: Path) -> None:
+    with Project(project) as opened:
+        for path in sorted(photos.rglob("*.png")):
+            opened.label(path, path.parent.name, by="anna")
+
+
+def embed_here(project: Path) -> None:
+    """What the command embed does, without a process of its own."""
+    with Project(project) as opened:
+        list(worker.embed(opened, announce=print, stop=lambda: False))
+
+
+# -- init and add ------------------------------------------------------------------------------------------------------
+
+
+def test_init_says_what_it_found_and_with_what_it_works(photos, tmp_path):
+    (photos / "notes.txt").write_text("hello")
+    result = run("init", tmp_path / "p", photos, "--classes", "red, green", "--backbone", "embedded")
+    assert "Images: 12, new: 12\n" in result.stderr
+    assert "Files that cannot be used: 1\n  notes.txt: " in result.stderr
+    assert "Classes: red, green\n" in result.stderr
+    assert "Backbone: embedded (" in result.stderr
+    assert result.stdout == f"{tmp_path / 'p'} is ready. Label with: labelloop app {tmp_path / 'p'}\n"
+    assert as_json("status", tmp_path / "p")["labels"] == {"red": 0, "green": 0}
+
+
+def test_init_lists_ten_problems_or_all(photos, tmp_path):
+    for number in range(13):
+        (photos / f"{number:02}.txt").write_text("no image")
+    arguments = ("--classes", "a,b", "--backbone", "embedded")
+    short = run("init", tmp_path / "p", photos, *arguments).stderr
+    assert "  09.txt: " in short
+    assert "  10.txt: " not in short
+    assert "… and 3 others; --verbose lists all" in short
+    everything = run("init", tmp_path / "q", photos, *arguments, "--verbose").stderr
+    assert "  12.txt: " in everything
+    assert "others" not in everything
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--classes", "red"], "only one class, 'red'"),
+        (["--classes", "red,Red"], "'red' and 'Red' are the same"),
+        (["--classes", "red,,green"], "class 2 of 3 has an empty name"),
+        ([], "which classes are there?"),
+        (["--classes", "a,b", "--held-out", "0.95"], "held-out share is 0.95"),
+        (["--classes", "a,b", "--weights", "w.safetensors"], "the built-in features take no weights"),
+    ],
+)
+def test_init_refuses_in_words_and_leaves_nothing(photos, tmp_path, options, words):
+    said = error("init", tmp_path / "p", photos, "--backbone", "embedded", *options)
+    assert said.startswith("Error: ")
+    assert words in said
+    assert not (tmp_path / "p").exists()
+
+
+def test_init_without_a_readable_image_leaves_nothing(tmp_path):
+    arguments = ("--classes", "a,b", "--backbone", "embedded")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "there is no image in" in error("init", tmp_path / "p", empty, *arguments)
+    (empty / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    said = error("init", tmp_path / "p", empty, *arguments)
+    assert "broken.jpg: " in said
+    assert "the project was not made" in said
+    assert "there is nothing there" in error("init", tmp_path / "p", tmp_path / "nowhere", *arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
+
+
+def test_init_keeps_its_hands_off_a_folder_in_use(photos, tmp_path):
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "project.db").write_text("mine")
+    assert "not empty" in error("init", used, photos, "--classes", "a,b", "--backbone", "embedded")
+    assert (used / "project.db").read_text() == "mine"
+
+
+def test_init_in_an_empty_folder_leaves_it_empty_on_error(tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "photos").mkdir()
+    error("init", tmp_path / "p", tmp_path / "photos", "--classes", "a,b", "--backbone", "embedded")
+    assert list((tmp_path / "p").iterdir()) == []
+
+
+def test_labels_from_folders(photos, tmp_path):
+    draw(photos / "loose.png", RED, 99)
+    torn = (photos / "red" / "0.png").read_bytes()
+    (photos / "green" / "copy.png").write_bytes(torn)
+    said = run("init", tmp_path / "p", photos, "--labels-from-folders", "--backbone", "embedded", "--by", "anna").stderr
+    assert "Labels from folder names: 11" in said
+    assert "lies in folders of several classes (green, red) and got no label" in said
+    assert as_json("status", tmp_path / "p")["labels"] == {"green": 6, "red": 5}
+    assert {(event["by"], event["source"]) for event in as_json("log", tmp_path / "p")} == {("anna", "import")}
+
+
+def test_labels_from_folders_with_given_classes(photos, tmp_path):
+    said = run(
+        "init", tmp_path / "p", photos, "--labels-from-folders", "--classes", "Red,blue", "--backbone", "embedded"
+    ).stderr
+    assert "called like no class and gave no labels: green" in said
+    assert as_json("status", tmp_path / "p")["labels"] == {"Red": 6, "blue": 0}
+
+
+def test_labels_from_a_single_folder_are_refused(photos, tmp_path):
+    said = error("init", tmp_path / "p", photos / "red", "--labels-from-folders", "--backbone", "embedded")
+    assert "the images lie in no folders; wanted at least two" in said
+    assert not (tmp_path / "p").exists()
+
+
+def test_add_rescans_and_takes_another_folder(project, photos, tmp_path):
+    draw(photos / "red" / "new.png", RED, 50)
+    (photos / "red" / "1.png").unlink()
+    assert "Images: 13, new: 1; gone: 1\n" in run("add", project).stderr
+    draw(tmp_path / "more" / "x.png", GREEN, 51)
+    assert "Images: 14, new: 1; gone: 1\n" in run("add", project, tmp_path / "more").stderr
+    assert "should be a folder of images" in error("add", project, tmp_path / "nowhere")
+    assert "is not a labelloop project" in error("add", tmp_path)
+
+
+# -- the loop on the command line --------------------------------------------------------------------------------------
+
+
+def test_the_whole_loop(project, photos, tmp_path):
+    assert run("embed", project).stdout == "12 of 12 images are embedded.\n"
+    batch = as_json("next", project, "-n", 4)
+    assert len(batch) == 4
+    assert set(batch[0]) == {
+        *("id", "file", "strategy", "score", "reason", "suggestion", "probability", "held_out", "round")
+    }
+    for path in sorted(photos.rglob("*.png")):
+        run("label", project, path, path.parent.name, "--by", "anna")
+    train = run("train", project).stdout
+    assert "Accuracy on held-out images: not enough yet (" in train
+    found = as_json("status", project)
+    assert (found["images"], found["embedded"], found["labeled"], found["round"]) == (12, 12, 12, 1)
+    assert found["labels"] == {"red": 6, "green": 6}
+    assert found["model"]["labels"] == 12 - found["held_out_images"]
+    assert found["model"]["kind"] == "head"
+    assert found["worker"]["state"] == "done"
+
+    first, again = tmp_path / "labels.csv", tmp_path / "again.csv"
+    exported = run("export", project, first, "--format", "csv")
+    assert exported.stdout == f"12 labels written to {first}\n"
+    assert "12 labels: green 6, red 6" in exported.stderr
+    run("init", tmp_path / "second", photos, "--classes", "green,red", "--backbone", "embedded")
+    assert (
+        "12 labels imported, 0 of them in place of another; 0 known"
+        in run("import", tmp_path / "second", first, "--format", "csv").stdout
+    )
+    run("export", tmp_path / "second", again, "--format", "csv")
+    assert sorted(again.read_bytes().splitlines()) == sorted(first.read_bytes().splitlines())
+
+
+def test_next_before_embedding_offers_only_held_out_images(project):
+    assert {row["held_out"] for row in as_json("next", project)} <= {True}
+
+
+def test_next_in_words_and_with_a_strategy(project):
+    embed_here(project)
+    lines = run("next", project, "-n", 3, "--strategy", "random").stdout.splitlines()
+    assert len(lines) == 3
+    assert all(Path(line.split("\t")[0]).is_file() and line.split("\t")[1] for line in lines)
+    assert "did you mean 'margin'?" in error("next", project, "--strategy", "margni")
+
+
+def test_embedding_twice_goes_on_where_it_was(project, photos):
+    embed_here(project)
+    draw(photos / "red" / "new.png", RED, 50)
+    assert run("embed", project).stdout == "13 of 13 images are embedded.\n"
+
+
+def test_label_says_what_it_did(project, photos):
+    file = photos / "red" / "0.png"
+    assert run("label", project, file, "green").stdout == "1: red/0.png is green (was: not labeled)\n"
+    assert run("label", project, "red/0.png", "RED").stdout == "2: red/0.png is red (was: green)\n"
+    assert "there is no class 'blue'. The classes are: red, green" in error("label", project, file, "blue")
+    assert "is not an image of this project" in error("label", project, photos / "no.png", "red")
+
+
+def test_train_without_labels_is_an_error_in_words(project, photos):
+    embed_here(project)
+    assert "there are no labels to learn from yet" in error("train", project)
+
+
+def test_enough_held_out_answers_give_an_accuracy_with_its_interval(photos, tmp_path):
+    for seed in range(100, 180):
+        name, colour = (("red", RED), ("green", GREEN))[seed % 2]
+        draw(photos / name / f"{seed}.png", colour, seed)
+    options = ("--labels-from-folders", "--held-out", "0.5", "--backbone", "embedded")
+    run("init", tmp_path / "p", photos, *options)
+    embed_here(tmp_path / "p")
+    said = run("train", tmp_path / "p").stdout
+    assert "Accuracy on held-out images: 100% (95 % interval " in said
+    exam = as_json("status", tmp_path / "p")["held_out"]
+    assert exam["enough"]
+    assert exam["accuracy"] == 1.0
+    assert exam["n"] >= 20
+    assert exam["low"] < 0.95 < exam["high"]
+
+
+# -- looking at it -----------------------------------------------------------------------------------------------------
+
+
+def test_status_of_a_new_project(project):
+    found = as_json("status", project)
+    held_out = found.pop("held_out_images")
+    assert 0 <= held_out < 12
+    assert found == {
+        "images": 12,
+        "unreadable": 0,
+        "gone": 0,
+        "embedded": 0,
+        "labels": {"red": 0, "green": 0},
+        "labeled": 0,
+        "unsure": 0,
+        "skipped": 0,
+        "held_out": {"n": 0, "accuracy": None, "low": None, "high": None, "enough": False},
+        "model": None,
+        "worker": None,
+        "backbone": "embedded",
+        "strategy": "auto",
+        "round": 0,
+    }
+    words = run("status", project).stdout
+    assert "labels      0: red 0, green 0\n" in words
+    assert "accuracy    not enough yet (0 of 20 are answered)" in words
+    assert "model       none yet\n" in words
+
+
+def test_status_where_there_is_no_project(tmp_path):
+    assert error("status", tmp_path / "nothing").startswith("Error: ")
+
+
+def test_the_log_newest_first_and_of_one_image(project, photos):
+    one, two = photos / "red" / "0.png", photos / "red" / "1.png"
+    for file, name in ((one, "red"), (two, "green"), (one, "green")):
+        run("label", project, file, name, "--by", "anna")
+    rows = as_json("log", project, "-n", 2)
+    assert [(row["id"], row["file"], row["class"], row["by"]) for row in rows] == [
+        (3, str(one), "green", "anna"),
+        (2, str(two), "green", "anna"),
+    ]
+    assert [row["id"] for row in as_json("log", project, one)] == [3, 1]
+    assert [row["id"] for row in as_json("log", project, one, "-n", 1)] == [3]
+    line = run("log", project, "-n", 1).stdout
+    assert line.split() == ["3", rows[0]["at"], "anna", str(one), "green", "human"]
+
+
+def test_undo_takes_back_the_newest_answer(project, photos):
+    file = photos / "red" / "0.png"
+    run("label", project, file, "red", "--by", "anna")
+    run("label", project, file, "green", "--by", "ben")
+    assert run("undo", project).stdout == "Took back 2: red/0.png was green, now it is red\n"
+    assert run("undo", project).stdout == "Took back 1: red/0.png was red, now it is not labeled\n"
+    assert "there is nothing to undo: no answers yet" in error("undo", project)
+    assert "undo of 1" in run("log", project).stdout
+
+
+def test_undo_of_one_person_or_one_event(project, photos):
+    for number, by in enumerate(("anna", "ben", "anna")):
+        run("label", project, photos / "red" / f"{number}.png", "red", "--by", by)
+    assert run("undo", project, "--by", "ben").stdout.startswith("Took back 2: red/1.png")
+    assert "no answers by 'ben'" in error("undo", project, "--by", "ben")
+    assert run("undo", project, 1).stdout.startswith("Took back 1: red/0.png")
+    assert "event 1 was taken back already" in error("undo", project, 1)
+    assert "event 4 is no answer but 'undo'" in error("undo", project, 4)
+    assert "the log has no event 99" in error("undo", project, 99)
+
+
+# -- out and in --------------------------------------------------------------------------------------------------------
+
+
+def test_export_filters_and_says_what_is_left_out(project, photos, tmp_path):
+    label_all(project, photos)
+    with Project(project) as opened:
+        opened.log.append([Event(image_id=1, kind="skip"), Event(image_id=2, kind="flag")])
+    out = tmp_path / "out.jsonl"
+    result = run("export", project, out, "--format", "jsonl", "--no-flagged", "--source", "human")
+    assert "Left out: 0 whose file is gone, 1 answered with skip or unsure" in result.stderr
+    assert result.stdout == f"10 labels written to {out}\n"
+    run("export", project, tmp_path / "red.csv", "--format", "csv", "--class", "RED")
+    labels = {line.split(",")[1] for line in (tmp_path / "red.csv").read_text().splitlines()[1:]}
+    assert labels == {"red"}
+
+
+def test_export_of_folders_by_link(project, photos, tmp_path):
+    label_all(project, photos)
+    run("export", project, tmp_path / "out", "--format", "imagefolder", "--link", "symlink")
+    linked = [path for path in (tmp_path / "out").rglob("*.png") if path.is_symlink()]
+    assert len(linked) == 12
+    assert "is for imagefolder" in error("export", project, tmp_path / "o.csv", "--format", "csv", "--link", "copy")
+
+
+def test_export_refuses_in_words(project, photos, tmp_path):
+    assert "nothing to export" in error("export", project, tmp_path / "a.csv", "--format", "csv")
+    label_all(project, photos)
+    assert "lies inside the image folder" in error("export", project, photos / "a.csv", "--format", "csv")
+    assert "there is no class 'blue'" in error(
+        "export", project, tmp_path / "a.csv", "--format", "csv", "--class", "blue"
+    )
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_import_adds_classes_and_names_strangers(project, tmp_path):
+    table = tmp_path / "in.csv"
+    table.write_text("file_name,label\nred/0.png,blue\nred/1.png,red\n")
+    said = run("import", project, table, "--format", "csv", "--by", "ben").stdout
+    assert "2 labels imported" in said
+    assert "New classes: blue" in said
+    assert {row["by"] for row in as_json("log", project)} == {"ben"}
+    table.write_text("file_name,label\nstranger.png,red\n")
+    assert "stranger.png" in error("import", project, table, "--format", "csv")
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(main.commands))
+def test_every_command_has_help_and_an_example(name):
+    said = run(name, "--help").stdout
+    assert main.commands[name].get_short_help_str(80).endswith(".")
+    assert f"  labelloop {name}" in said
+
+
+def test_what_is_meant_for_the_person_is_shown_and_a_bug_keeps_its_traceback():
+    group = Commands("group")
+    group.command("wrong")(lambda: Project("nowhere"))
+    group.command("broken")(lambda: 1 / 0)
+    shown = CliRunner().invoke(group, ["wrong"])
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith("Error: nowhere is not a labelloop project")
+    assert isinstance(CliRunner().invoke(group, ["broken"]).exception, ZeroDivisionError)
+
+
+def test_nobody_where_the_system_knows_no_name(monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    if hasattr(os, "getuid"):
+        monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+    assert user() == ""
+
+
+def test_progress_in_one_line():
+    assert progress_line(6, 12, "images", 23.4, 8.2, "") == "[############............] 6 of 12 images  23/s  8 s left"
+    assert progress_line(0, 0, "files", None, None, "reading") == "[........................] 0 of 0 files  reading"
+    assert progress_line(12, 12, "images", 0.5, 0.0, "") == f"[{'#' * 24}] 12 of 12 images  0.5/s"
+    assert [duration(s) for s in (8.2, 99, 100, 3599, 7500)] == ["8 s", "99 s", "2 min", "1 h 0 min", "2 h 5 min"]
