@@ -166,10 +166,11 @@ def test_max_herding_is_greedy_coverage():
     assert choose(pool, 15, "max_herding", np.random.default_rng(0)).rows.tolist() == expected
 
 
-def test_a_batch_larger_than_the_candidates_is_filled():
-    pool = random_pool(2 * CANDIDATES, model=False)
-    chosen = choose(pool, CANDIDATES + 100, "max_herding", np.random.default_rng(0))
-    assert len(set(chosen.rows)) == CANDIDATES + 100
+@pytest.mark.parametrize("name", names())
+def test_all_images_can_be_asked_for_at_once_even_when_they_are_all_alike(name):
+    pool = random_pool(CANDIDATES + 200, X=np.repeat(angles(30), CANDIDATES + 200, axis=0))
+    chosen = choose(pool, len(pool), name, np.random.default_rng(0))
+    assert sorted(chosen.rows) == list(range(len(pool)))
 
 
 def test_auto_without_a_model_is_max_herding():

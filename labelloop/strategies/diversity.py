@@ -129,7 +129,7 @@ def _central(pool: Pool, rows: Ints) -> int:
 def _farthest(pool: Pool, rows: Ints, like: Floats, n: int) -> Ints:
     """Exact greedy picks, at least one and at most n, without another pass over all rows.
 
-    Among the 1,024 least alike: as rows only become more alike to what is chosen, a pick that is at most as alike as
+    Among the 512 least alike: as rows only become more alike to what is chosen, a pick that is at most as alike as
     every row outside was, is the least alike of all.
     """
     inside = np.argpartition(like, min(CANDIDATES, len(rows)) - 1)[:CANDIDATES]

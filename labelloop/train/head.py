@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from labelloop.errors import BadInput, CannotTrain
 from labelloop.types import Floats
 
-# Inverse strength of the penalty, for centred features of mean squared length 1. Of 1, 3, 10, …, 300 at 20 to 1000 random
-# labels of EuroSAT, sign digits and Caltech-101 (lite0), 100 had the best log-loss and, within noise, the best accuracy.
+# Inverse strength of the penalty, for centred features of mean squared length 1. Of 1, 3, 10, …, 300 on 20 to 1000
+# random labels of EuroSAT, sign digits and Caltech-101 (lite0), 100 had the best log-loss and, within noise, accuracy.
 C = 100.0
 SOLVER = {"gtol": 3e-4, "ftol": 1e-9, "maxiter": 1000}
 BLOCK = 8192  # rows predicted at a time
