@@ -1,7 +1,8 @@
 """Strategies that look at the features alone: they need no model, so they can start from no label at all.
 
 Nothing here is ever (n, n). Herding costs the same for any number of images, because it measures coverage on a random
-part of the pool; k-center compares every image with every label. Left out: whatever asks the model (uncertainty.py, hybrid.py).
+part of the pool; k-center compares every image with every label. Left out: whatever asks the model
+(uncertainty.py, hybrid.py).
 """
 
 from __future__ import annotations
@@ -129,8 +130,8 @@ def _central(pool: Pool, rows: Ints) -> int:
 def _farthest(pool: Pool, rows: Ints, like: Floats, n: int) -> Ints:
     """Exact greedy picks, at least one and at most n, without another pass over all rows.
 
-    Among the CANDIDATES least alike: as rows only become more alike to what is chosen, a pick that is at most as alike as
-    every row outside was, is the least alike of all.
+    Among the CANDIDATES least alike: as rows only become more alike to what is chosen, a pick that is at most
+    as alike as every row outside was, is the least alike of all.
     """
     inside = np.argpartition(like, min(CANDIDATES, len(rows)) - 1)[:CANDIDATES]
     bound = np.delete(like, inside).min(initial=np.inf)
