@@ -341,10 +341,11 @@ def test_export_filters_and_says_what_is_left_out(project, photos, tmp_path):
     label_all(project, photos)
     with Project(project) as opened:
         opened.log.append([Event(image_id=1, kind="skip"), Event(image_id=2, kind="flag")])
+        opened.label(3, "red", source="import")
     out = tmp_path / "out.jsonl"
     result = run("export", project, out, "--format", "jsonl", "--no-flagged", "--source", "human")
     assert "Left out: 0 whose file is gone, 1 answered with skip or unsure" in result.stderr
-    assert result.stdout == f"10 labels written to {out}\n"
+    assert result.stdout == f"9 labels written to {out}\n"
     run("export", project, tmp_path / "red.csv", "--format", "csv", "--class", "RED")
     labels = {line.split(",")[1] for line in (tmp_path / "red.csv").read_text().splitlines()[1:]}
     assert labels == {"red"}
@@ -409,6 +410,6 @@ def test_nobody_where_the_system_knows_no_name(monkeypatch):
 
 def test_progress_in_one_line():
     assert progress_line(6, 12, "images", 23.4, 8.2, "") == "[############............] 6 of 12 images  23/s  8 s left"
-    assert progress_line(0, 0, "files", None, None, "reading") == "[........................] 0 of 0 files  reading"
+    assert progress_line(0, 0, "files", None, None, "reading files") == "reading files"
     assert progress_line(12, 12, "images", 0.5, 0.0, "") == f"[{'#' * 24}] 12 of 12 images  0.5/s"
     assert [duration(s) for s in (8.2, 99, 100, 3599, 7500)] == ["8 s", "99 s", "2 min", "1 h 0 min", "2 h 5 min"]

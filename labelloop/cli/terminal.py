@@ -69,7 +69,9 @@ def progress_line(
     done: int, total: int, unit: str, speed: float | None, seconds_left: float | None, message: str
 ) -> str:
     """'[#####...] 120 of 400 images  35/s  8 s left  message'; what is not known is left out."""
-    full = BLOCKS * done // total if total else 0
+    if not total:
+        return message or "starting …"
+    full = BLOCKS * done // total
     parts = [f"[{'#' * full}{'.' * (BLOCKS - full)}] {done} of {total} {unit}"]
     if speed:
         parts.append(f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s")
