@@ -14,6 +14,7 @@ from PIL import Image
 import labelloop
 from labelloop import worker
 from labelloop.cli import Commands, main
+from labelloop.cli.making import nothing_left_on_error
 from labelloop.cli.options import user
 from labelloop.cli.terminal import duration, progress_line
 from labelloop.project import Project
@@ -147,6 +148,17 @@ def test_init_in_an_empty_folder_leaves_it_empty_on_error(tmp_path):
     (tmp_path / "photos").mkdir()
     error("init", tmp_path / "p", tmp_path / "photos", "--classes", "a,b", "--backbone", "embedded")
     assert list((tmp_path / "p").iterdir()) == []
+
+
+def test_ctrl_c_leaves_no_half_made_project(photos, tmp_path):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        nothing_left_on_error(tmp_path / "p"),
+        Project.create(tmp_path / "p", photos, ["a", "b"]) as made,
+    ):
+        next(made.catalog.scan())
+        raise KeyboardInterrupt
+    assert not (tmp_path / "p").exists()
 
 
 def test_labels_from_folders(photos, tmp_path):
