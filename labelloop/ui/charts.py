@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 KINDS = {"head": "after each few labels", "fine-tune": "fine-tuned"}
+QUIET = "#858c99"  # for figures on a light and on a dark ground
 BAR = 26  # pixels for one class
 
 
@@ -21,18 +23,19 @@ def learning_curve(models: Sequence[Measured]) -> alt.LayerChart:
     import altair as alt
     import pandas as pd
 
-    table = pd.DataFrame([_point(model) for model in models])
+    table = pd.DataFrame([{"order": order, **_point(model)} for order, model in enumerate(models)])
+    scale = alt.Scale(domain=[math.floor(10 * table["low"].min()) / 10, 1])
     labels = alt.X("labels:Q", title="labels the model learned from", axis=alt.Axis(tickMinStep=1, grid=False))
-    share = alt.Y("right:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5))
+    share = alt.Y("right:Q", title=None, scale=scale, axis=alt.Axis(format="%", tickCount=5))
     tips = [alt.Tooltip(f"{name}:N") for name in ("when", "model", "labels", "on kept-aside images")]
     base = alt.Chart(table)
     in_use = base.transform_filter("datum.used")
-    band = in_use.mark_area(opacity=0.16).encode(x=labels, y=alt.Y("low:Q", title=None), y2="high:Q")
-    line = in_use.mark_line(strokeWidth=2).encode(x=labels, y=share)
+    band = in_use.mark_area(opacity=0.16).encode(x=labels, y=alt.Y("low:Q", title=None, scale=scale), y2="high:Q")
+    line = in_use.mark_line(strokeWidth=2).encode(x=labels, y=share, order="order:Q")
     shape = alt.Shape(
         "model:N",
         scale=alt.Scale(domain=list(KINDS.values()), range=["circle", "diamond"]),
-        legend=alt.Legend(title=None, orient="bottom") if len({model.kind for model in models}) > 1 else None,
+        legend=alt.Legend(title=None, orient="top") if len({model.kind for model in models}) > 1 else None,
     )
     points = base.mark_point(filled=True, opacity=1).encode(
         x=labels,
@@ -42,7 +45,7 @@ def learning_curve(models: Sequence[Measured]) -> alt.LayerChart:
         opacity=alt.condition("datum.used", alt.value(1.0), alt.value(0.4)),
         tooltip=tips,
     )
-    return alt.LayerChart(layer=[band, line, points]).properties(height=300)
+    return alt.LayerChart(layer=[band, line, points]).properties(height=320)
 
 
 def _point(model: Measured) -> dict[str, object]:
@@ -71,13 +74,13 @@ def class_bars(classes: Sequence[str], counts: Sequence[int]) -> alt.LayerChart:
     import pandas as pd
 
     table = pd.DataFrame({"class": list(classes), "labels": list(counts)})
-    names = alt.Axis(labelLimit=170, ticks=False, domain=False, labelPadding=8)
+    names = alt.Axis(labelLimit=170, labelOverlap=False, ticks=False, domain=False, labelPadding=8)
     order = alt.Y("class:N", title=None, axis=names, scale=alt.Scale(domain=list(classes)))
     amount = alt.X("labels:Q", axis=None, scale=alt.Scale(domain=[0, max(1, *counts) * 1.12]))
     base = alt.Chart(table).encode(y=order, x=amount)
     bars = base.mark_bar(cornerRadiusEnd=3, size=15).encode(tooltip=["class:N", "labels:Q"])
-    figures = base.mark_text(align="left", dx=6).encode(text=alt.Text("labels:Q", format=","))
-    return alt.LayerChart(layer=[bars, figures]).properties(height=max(2, len(classes)) * BAR)
+    figures = base.mark_text(align="left", dx=6, color=QUIET).encode(text=alt.Text("labels:Q", format=","))
+    return alt.LayerChart(layer=[bars, figures]).properties(height=len(classes) * BAR + 12)
 
 
 def loss_curve(loss: Sequence[float]) -> alt.Chart:
@@ -87,6 +90,10 @@ def loss_curve(loss: Sequence[float]) -> alt.Chart:
 
     table = pd.DataFrame({"pass": range(1, len(loss) + 1), "error": list(loss)})
     passes = alt.X("pass:Q", title="pass over the labels", axis=alt.Axis(tickMinStep=1, grid=False))
-    line = alt.Chart(table).mark_line(point=True, strokeWidth=2).encode(x=passes, y=alt.Y("error:Q", title="error"))
-    chart: alt.Chart = line.properties(height=160)
+    line = (
+        alt.Chart(table)
+        .mark_line(point=True, strokeWidth=2)
+        .encode(x=passes, y=alt.Y("error:Q", title="error", axis=alt.Axis(tickCount=3)))
+    )
+    chart: alt.Chart = line.properties(height=150)
     return chart

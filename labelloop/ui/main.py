@@ -22,6 +22,7 @@ def main() -> None:
     name = Path(visit.folder()).name.encode(errors="replace").decode()
     st.set_page_config(page_title=f"{name} · labelloop" if name else "labelloop", page_icon=ICON, layout="wide")
     st.html(STYLE)
+    st.logo(ICON, size="small")
     st.navigation(list(visit.pages().values()), position="top").run()
 
 

@@ -17,9 +17,10 @@ from labelloop.project.jobs import JobKind
 from labelloop.ui import visit
 from labelloop.ui.charts import class_bars, learning_curve, loss_curve, worth_drawing
 from labelloop.ui.plain import plain, show_error
-from labelloop.ui.words import KEPT_ASIDE, count, duration, local_time, percent, right
+from labelloop.ui.words import KEPT_ASIDE, count, duration, local_time, right, seconds_since, share_between
 
 LOOK_AGAIN = 2.0  # seconds, only while something works in the background
+SETTLES = 5.0  # seconds after the end of a job in which its last results come in
 ROWS = 200  # of measured models shown
 MANY_CLASSES = 12
 KINDS: dict[str, str] = {"embed": "Getting to know the images", "fine-tune": "Fine-tuning"}
@@ -46,17 +47,23 @@ def page() -> None:
 
 def _follow(live: Live) -> None:
     """Figures and background work; looks again by itself while something is going on."""
-    job = live.project.jobs.latest()
-    busy = job is not None and job.is_open
+    busy = _is_busy(live.project.jobs.latest())
 
     def now() -> None:
         _figures(live.state())
-        latest = live.project.jobs.latest()
-        _job(live.project, latest)
-        if busy and not (latest is not None and latest.is_open):
+        job = live.project.jobs.latest()
+        _job(live.project, job)
+        if busy and not _is_busy(job):
             st.rerun()  # the rest of the page has something new to show
 
     st.fragment(now, run_every=LOOK_AGAIN if busy else None)()
+
+
+def _is_busy(job: Job | None) -> bool:
+    """Whether a job is going on, or ended so lately that the figures may still move."""
+    if job is None or job.is_open:
+        return job is not None
+    return job.finished_at is not None and seconds_since(job.finished_at) < SETTLES
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -74,8 +81,8 @@ def _figures(state: dict[str, Any]) -> None:
     if exam["accuracy"] is None:
         value, on = "Not enough yet", f"{exam['n']} of {exam['wanted']} held-out images answered"
     else:
-        value = f"{percent(exam['accuracy'])} ({percent(exam['low'])} to {percent(exam['high'])})"
-        on = f"on {count(exam['n'], 'held-out image')}; in brackets what 95 in 100 such checks would allow"
+        value = share_between(exam["accuracy"], exam["low"], exam["high"])
+        on = f"on {count(exam['n'], 'held-out image')}; in brackets the 95 % interval"
     _figure(accuracy, "The model is right", value, on, about=KEPT_ASIDE)
     _figure(
         images,
@@ -105,7 +112,7 @@ def _job(project: Project, job: Job | None) -> None:
         else:
             _closed_job(project, job)
         if job is not None and job.kind == "fine-tune" and len(job.loss) > 1:
-            st.altair_chart(loss_curve(job.loss), alt="error after each pass of fine-tuning")
+            st.altair_chart(loss_curve(job.loss), width=520, alt="error after each pass of fine-tuning")
 
 
 def _no_job(project: Project) -> None:
@@ -130,7 +137,7 @@ def _closed_job(project: Project, job: Job) -> None:
         st.error(f"**{KINDS[job.kind]} failed.** {plain(job.message)}", icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         when = local_time(job.finished_at or job.at)
-        said = "" if job.state == "failed" or not job.message else f" · {plain(job.message)}"
+        said = f" · {plain(job.message)}" if job.kind == "fine-tune" and job.state == "done" else ""
         st.markdown(f"**{KINDS[job.kind]}**: {job.state}, {when}{said}")
         with st.container(horizontal=True, width="content"):
             if job.state in ("failed", "stopped"):
@@ -198,10 +205,10 @@ def _runs(models: Sequence[Measured]) -> None:
         }
         for model in reversed(models[-ROWS:])
     ]
-    height = 36 + 35 * min(len(rows), 6)
-    st.dataframe(
-        rows, hide_index=True, height=height, column_config={"Note": st.column_config.TextColumn(width="large")}
-    )
+    widths = {"When": 135, "What": 85, "Labels": 65, "Held-out images right": 180, "Took": 80, "Used": 55, "Note": 600}
+    columns = {name: st.column_config.Column(width=width) for name, width in widths.items()}
+    st.dataframe(rows, hide_index=True, height=36 + 35 * min(len(rows), 6), column_config=columns)
+    st.caption("Quick models are learned in a moment, after every few labels. Fine-tuning adapts the whole model.")
     if len(models) > ROWS:
         st.caption(f"The newest {ROWS} of {len(models):,}.")
 

@@ -39,7 +39,8 @@ class Wish:
 
 def page() -> None:
     """The page."""
-    st.caption("Answer with single keys. A model learns from every answer and shows you next what helps it most.")
+    st.header("Label images with single keys", anchor=False)
+    st.caption("A model learns from every answer, and shows you next the image that helps it most.")
     make, rest = st.columns([3, 2], gap="large")
     with make:
         st.subheader("New project", anchor=False)

@@ -19,12 +19,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def share_between(share: float, low: float, high: float) -> str:
+    """`91 % (84–95 %)`: a share and its interval."""
+    return f"{percent(share)} ({100 * low:.0f}–{percent(high)})"
+
+
 def right(n: int, correct: int) -> str:
     """How often a model was right on n kept-aside images; below ENOUGH of them no share is named."""
     if n < ENOUGH:
         return f"{correct} of {n}, too few to judge"
     low, high = wilson(correct, n)
-    return f"{percent(correct / n)} ({percent(low)} to {percent(high)}), {correct} of {n}"
+    return f"{correct} of {n}: {share_between(correct / n, low, high)}"
 
 
 def duration(seconds: float) -> str:
@@ -38,5 +43,14 @@ def local_time(iso: str) -> str:
     """An ISO 8601 time in UTC as the wall clock of this machine shows it; empty for an empty one."""
     if not iso:
         return ""
+    return _time(iso).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def seconds_since(iso: str) -> float:
+    """How long ago an ISO 8601 time in UTC was."""
+    return (datetime.now(UTC) - _time(iso)).total_seconds()
+
+
+def _time(iso: str) -> datetime:
     when = datetime.fromisoformat(iso)
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M")
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -10,10 +10,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-
 from stub import Project, Server
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -71,9 +71,28 @@ def context_options() -> dict[str, object]:
     return {"viewport": {"width": 1280, "height": 720}}
 
 
+class Stops(Protocol):
+    """A server."""
+
+    def stop(self) -> None: ...
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Stops]]:
+    """Servers of this test: they stop after the pages that talk to them are closed."""
+    servers: list[Stops] = []
+    yield servers
+    for server in servers:
+        server.stop()
+
+
 @pytest.fixture
 def context(
-    chromium: Browser, errors: Errors, context_options: dict[str, object], request: pytest.FixtureRequest
+    chromium: Browser,
+    servers: list[Stops],
+    errors: Errors,
+    context_options: dict[str, object],
+    request: pytest.FixtureRequest,
 ) -> Iterator[BrowserContext]:
     """A clean context, like a new browser; pages in it are watched for errors."""
     context = chromium.new_context(**context_options)
@@ -96,14 +115,12 @@ def page(context: BrowserContext) -> Page:
 
 
 @pytest.fixture
-def stub() -> Iterator[Callable[..., Server]]:
+def stub(servers: list[Stops]) -> Callable[..., Server]:
     """Starts stub servers: stub(classes=[…], images=200)."""
-    servers: list[Server] = []
 
     def start(**options: object) -> Server:
-        servers.append(Server(Project(**options)))
-        return servers[-1]
+        server = Server(Project(**options))
+        servers.append(server)
+        return server
 
-    yield start
-    for server in servers:
-        server.stop()
+    return start

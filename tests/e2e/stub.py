@@ -1,4 +1,4 @@
-"""A stand-in for the server that keeps everything in memory: the HTTP API of the labeling page and a bare page to hold it.
+"""A stand-in for the server that keeps everything in memory: the API of the labeling page, and a bare page to hold it.
 
     python tests/e2e/stub.py 8700 [folder of images]     # look at it by hand
 
@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,8 @@ class Project:
         exam = self.is_exam(image)
         probs = [] if exam else [[index, p] for index, p in zip(guesses, (0.46, 0.38, 0.09), strict=False)]
         torn = " and ".join(f"{self.classes[index]} ({round(p * 100)} %)" for index, p in probs[:2])
-        labeled = [(i, c) for i, c in self.labels().items() if i != image][-3:]
+        answered = [(i, self.answer(i)) for i in list(self.answers)[-5:] if i != image]
+        labeled = [(i, a["class"]) for i, a in answered if a and a["kind"] == "label"][-3:]
         return {
             "id": image, "name": self.names.get(image, f"field3/IMG_{image:04}.jpg"), "w": 320, "h": 240, "exam": exam,
             "suggestion": probs[0][0] if probs else None, "probability": probs[0][1] if probs else None, "probs": probs,
@@ -112,7 +115,7 @@ class Project:
 
     def queue(self, have: list[int], n: int) -> list[dict[str, Any]]:
         ready = range(1, (self.images if self.embedded is None else self.embedded) + 1)
-        return [self.item(i) for i in ready if i not in have and not self.answer(i)][:n]
+        return [self.item(i) for i in islice((i for i in ready if i not in have and not self.answer(i)), n)]
 
     def state(self) -> dict[str, Any]:
         labels = self.labels()
@@ -214,7 +217,7 @@ def routes(project: Project) -> list[Any]:
         headers = {"Cache-Control": "max-age=31536000, immutable"}
         if project.folder:
             return FileResponse(project.folder[image % len(project.folder)], headers=headers)
-        return Response(draw(image), media_type="image/jpeg", headers=headers)
+        return Response(draw(image % 60), media_type="image/jpeg", headers=headers)
 
     class Static(StaticFiles):
         def lookup_path(self, path: str) -> Any:
@@ -229,6 +232,7 @@ def routes(project: Project) -> list[Any]:
     ]  # fmt: skip
 
 
+@cache
 def draw(image: int) -> bytes:
     """A coloured picture with its number on it."""
     picture = Image.new("RGB", (320, 240), f"hsl({image * 47 % 360}, 45%, 62%)")
@@ -241,14 +245,15 @@ def draw(image: int) -> bytes:
 class Server:
     """The stub on a port of its own, in a thread; can be stopped and started again on the same port."""
 
-    def __init__(self, project: Project, port: int = 0) -> None:
+    def __init__(self, project: Project, port: int = 0, app: Any = None) -> None:
         self.project = project
         self.port = port
+        self.app = app or Starlette(routes=routes(project))
         self.start()
 
     def start(self) -> None:
-        config = uvicorn.Config(Starlette(routes=routes(self.project)), host="127.0.0.1", port=self.port,
-                                log_level="warning", lifespan="off", timeout_graceful_shutdown=1)  # fmt: skip
+        config = uvicorn.Config(self.app, host="127.0.0.1", port=self.port, log_level="warning",
+                                timeout_graceful_shutdown=1)  # fmt: skip
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
         self._thread.start()

@@ -46,7 +46,7 @@ export class Legend {
     const best = [...guess.keys()].slice(0, LIKELY);
     this.#likely.forEach((row, place) => {
       const index = best[place];
-      row.element.classList.toggle("empty", index === undefined);
+      row.element.classList.toggle("blank", index === undefined);
       if (index === undefined) return;
       this.#name(row, index);
       this.#fill(row, guess.get(index), index === suggestion, index === answered, counts[index]);

@@ -4,13 +4,16 @@ import { h, hue, plural, setText } from "./dom.js";
 import { Pictures } from "./pictures.js";
 import { Strip } from "./strip.js";
 
-const AHEAD = 10;
+const AHEAD = 14;
 const BEHIND = 3;
+const BOUNCE = 15; // ms: one press that a worn key sends twice
+const RHYTHM = 120; // ms: keys typed in rhythm may outrun a late frame; later than this it is impatience
 const EXAM = "A check image: your answer measures how good the model is, so nothing is suggested here.";
 
 export class Focus {
   shown = null; // the item whose picture is on screen, null while there is none
-  #since = 0; // when it came on screen
+  #since = 0; // when it was painted, 0 before
+  #swapped = 0; // when it was put on the page
   #hiddenSince = 0;
 
   /** on: {open(item), ready()} */
@@ -38,12 +41,15 @@ export class Focus {
 
   /** Seconds that the picture has been looked at, at most five minutes. */
   seconds(now) {
-    return Math.min(300, Math.max(0, Math.round((now - this.#since) / 10) / 100));
+    const since = this.#since || this.#swapped;
+    return Math.min(300, Math.max(0, Math.round((now - since) / 10) / 100));
   }
 
-  /** True once the current picture has been painted: only then may a key answer it. */
-  isOnScreen(item) {
-    return Boolean(item) && this.shown === item && this.#since > 0;
+  /** Whether a key pressed at that time can be meant for this item: its picture was on screen then. */
+  wasOnScreen(item, time) {
+    if (!item || this.shown !== item) return false;
+    const after = time - this.#swapped;
+    return after >= BOUNCE && (this.#since > 0 || after < RHYTHM);
   }
 
   /** Paints the current image if it is decoded; everything here only writes to the page. */
@@ -62,6 +68,7 @@ export class Focus {
   #swap(item) {
     this.shown = item;
     this.#since = 0;
+    this.#swapped = performance.now();
     this.frame.replaceChildren(this.pictures.get(item.id));
     requestAnimationFrame((now) => this.shown === item && (this.#since = now));
   }
@@ -125,6 +132,7 @@ export class Focus {
     if (phase === "empty") return ["No images here yet", "Add a folder of images to this project first."];
     if (phase === "preparing") return preparing(state);
     if (phase === "done") return done(state);
+    if (phase === "stuck") return ["No image is ready", `${state.embedded} of ${state.images} images are prepared, and nothing prepares the others right now.`];
     return ["", "Looking for the next images…"];
   }
 }

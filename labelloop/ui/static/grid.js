@@ -83,12 +83,13 @@ export class Grid {
   /** left, right, up, down, toggle, all, close. Returns whether it was one of them. */
   act(action, event) {
     const { cursor } = this.selection;
+    const known = ["left", "right", "up", "down", "toggle", "all", "close"].includes(action);
+    if (!known || !this.items.length) return known;
     const steps = { left: -1, right: 1, up: -this.#columns, down: this.#columns };
     if (action in steps) this.#cursorTo(cursor < 0 ? this.#firstOnScreen() : cursor + steps[action], event.shiftKey);
     else if (action === "toggle") this.selection.toggle(Math.max(0, cursor));
     else if (action === "all") this.selection.add(this.#onScreen());
-    else if (action === "close") this.selection.clear();
-    else return false;
+    else this.selection.clear();
     this.refresh();
     return true;
   }

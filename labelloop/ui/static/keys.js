@@ -60,11 +60,11 @@ export function keysFor(classes) {
   });
 }
 
-/** {action, index?} for a keydown, or null when the key is none of ours. */
-export function readKey(event, classKeys, view) {
+/** {action, index?} for a keydown, or null when the key is none of ours. `tabbed`: the focus was moved by keyboard. */
+export function readKey(event, classKeys, view, tabbed) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return null;
   const origin = event.composedPath()[0];
-  if (isTyping(origin) || (isPressing(origin) && (event.key === "Enter" || event.key === " "))) return null;
+  if (isTyping(origin) || (tabbed && isPressable(origin) && (event.key === "Enter" || event.key === " "))) return null;
   const key = nameOf(event);
   const table = view === "focus" ? FOCUS : GRID;
   if (Object.hasOwn(table, key)) return { action: table[key] };
@@ -87,7 +87,7 @@ function isTyping(element) {
   return element instanceof HTMLElement && (/^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) || element.isContentEditable);
 }
 
-/** Tabbed onto a button or link by keyboard: Enter and Space belong to it. */
-function isPressing(element) {
-  return element instanceof HTMLElement && element.matches("a:focus-visible, button:focus-visible, [role=button]:focus-visible");
+/** Enter and Space belong to a button or link that was reached with Tab; after a click they stay ours. */
+function isPressable(element) {
+  return element instanceof HTMLElement && element.matches("a, button, [role=button]");
 }

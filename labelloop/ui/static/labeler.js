@@ -34,6 +34,7 @@ export function mount({ parentElement, data }) {
 class Labeler {
   #refused = ""; // the last text that must not go unseen
   #drawing = false;
+  #tabbed = false; // the focus was last moved by keyboard
 
   constructor(root, data) {
     this.data = data;
@@ -46,6 +47,7 @@ class Labeler {
     this.view = data.mode === "review" ? "grid" : "focus";
     this.#build(root);
     document.addEventListener("keydown", this.#key, { capture: true });
+    document.addEventListener("pointerdown", this.#pointed, { capture: true });
     window.addEventListener("beforeunload", this.#leave);
     window.addEventListener("resize", this.fit);
     for (const wait of [50, 400, 1500]) setTimeout(this.fit, wait); // elements above may still be arriving
@@ -55,6 +57,7 @@ class Labeler {
 
   destroy() {
     document.removeEventListener("keydown", this.#key, { capture: true });
+    document.removeEventListener("pointerdown", this.#pointed, { capture: true });
     window.removeEventListener("beforeunload", this.#leave);
     window.removeEventListener("resize", this.fit);
     this.session.close();
@@ -70,6 +73,7 @@ class Labeler {
     this.element.style.setProperty("--top", `${Math.round(top)}px`);
   };
 
+  #pointed = () => (this.#tabbed = false);
   #isReview = () => this.data.mode === "review";
 
   // ---- the page
@@ -94,7 +98,7 @@ class Labeler {
     this.gridSaid = h("p", { class: "grid-said", role: "status" });
     this.status = new Status(this.data.by, this.#buttons());
     const aside = h("aside", {}, this.gridSaid, this.legend.element, this.#actions());
-    const body = h("div", { class: "body" }, h("div", { class: "views" }, this.focus.element, this.grid.element, this.note.element, this.toast.element), aside);
+    const body = h("div", { class: "body" }, h("div", { class: "views" }, this.focus.element, this.grid.element, this.status.trouble, this.note.element, this.toast.element), aside);
     this.element = h("div", { class: "ll" }, this.status.element, this.filters.element, body, this.finder.element, this.help.element, this.preview.element);
     this.element.style.visibility = "hidden"; // until the style is there
     this.element.dataset.mode = this.data.mode;
@@ -154,7 +158,8 @@ class Labeler {
 
   #key = (event) => {
     if (!this.element.isConnected) return;
-    const read = readKey(event, this.legend.keys, this.view);
+    this.#tabbed ||= event.key === "Tab";
+    const read = readKey(event, this.legend.keys, this.view, this.#tabbed);
     if (!read) return;
     event.preventDefault();
     event.stopPropagation();
@@ -197,7 +202,7 @@ class Labeler {
     const { session, focus } = this;
     const item = session.timeline.current;
     const skipsBroken = answer.kind === "skip" && item && focus.pictures.hasFailed(item.id);
-    if (!focus.isOnScreen(item) && !skipsBroken) return this.toast.say("wait for the image");
+    if (!focus.wasOnScreen(item, event.timeStamp) && !skipsBroken) return this.toast.say("wait for the image");
     const seq = session.answer([item], () => answer, { source, seconds: skipsBroken ? null : focus.seconds(event.timeStamp) });
     session.timeline.advance(focus.pictures.isReady);
     this.#draw();

@@ -31,7 +31,7 @@ export class Outbox {
     this.trouble = null; // {text, lost}: why the last flight failed
     this.#lanes.push({ client: this.client, by, answers: [] });
     if (!this.#storage) on.refused("this browser keeps no copy of answers that are not saved yet: keep the page open");
-    window.addEventListener("online", this.#again);
+    window.addEventListener("online", this.retry);
   }
 
   get waiting() {
@@ -64,10 +64,11 @@ export class Outbox {
 
   #end() {
     clearTimeout(this.#timer);
-    window.removeEventListener("online", this.#again);
+    window.removeEventListener("online", this.retry);
   }
 
-  #again = () => {
+  /** Tries again now instead of when the wait is over. */
+  retry = () => {
     clearTimeout(this.#timer);
     this.trouble = null;
     this.#fly();
@@ -108,7 +109,7 @@ export class Outbox {
     }
     this.trouble = { text: error.message, lost: !(error instanceof Refused) };
     if (lane !== this.#lanes[0]) this.#lanes.push(...this.#lanes.splice(this.#lanes.indexOf(lane), 1));
-    this.#timer = setTimeout(this.#again, this.#wait);
+    this.#timer = setTimeout(this.retry, this.#wait);
     this.#wait = Math.min(this.#wait * 1.5, LONGEST_WAIT);
   }
 

@@ -36,6 +36,7 @@ export class Pictures {
     this.#held.set(id, picture);
     img.alt = "";
     img.draggable = false;
+    img.fetchPriority = "high"; // before the thumbnails of the film strip
     img.decoding = "sync"; // it is decoded by the time it is shown
     img.src = this.#address(id);
     try {

@@ -7,6 +7,7 @@ import { Timeline } from "./timeline.js";
 const LOW = 6; // ask for more images when fewer are ahead
 const BUSY_POLL = 2000;
 const IDLE_POLL = 10_000;
+const AFTER_ANSWER = 700; // by then the server has learned from it and chosen anew
 const UNDO_STEPS = 1000;
 
 export class Session {
@@ -134,7 +135,7 @@ export class Session {
   }
 
   async train() {
-    this.state = await this.#api.job({ kind: "finetune" });
+    this.#know(await this.#api.job({ kind: "finetune" }));
     this.#schedule();
     this.#on.changed();
   }
@@ -148,19 +149,18 @@ export class Session {
   /** More images for the grid, beyond those it has. */
   async more(have, n) {
     const reply = await this.#api.queue(this.outbox.client, have, n);
-    this.state = reply.state;
+    this.#know(reply.state);
     return reply.items.map((item) => this.same(item)).filter((item) => !item.answer);
   }
 
-  /** What to show when there is no image: "connecting", "empty", "preparing", "looking" or "done". */
+  /** What to show when there is no image: "connecting", "empty", "preparing", "stuck", "looking" or "done". */
   get phase() {
     const { state } = this;
     if (!state) return "connecting";
+    if (state.job?.kind === "embed" && isActive(state.job)) return "preparing";
     if (!state.images) return "empty";
-    const preparing = state.job?.kind === "embed" && isActive(state.job);
-    if (preparing) return "preparing";
-    const allPrepared = state.embedded + state.unreadable >= state.images;
-    return allPrepared && this.#dry && !this.outbox.waiting && !this.#asking ? "done" : "looking";
+    if (!this.#dry || this.outbox.waiting || this.#asking) return "looking";
+    return state.embedded + state.unreadable >= state.images ? "done" : "stuck";
   }
 
   #push(item, event) {
@@ -184,10 +184,17 @@ export class Session {
     this.trouble = null;
     this.#take(reply);
     this.#on.saved(acked);
+    this.#schedule(AFTER_ANSWER);
   };
 
+  /** Takes in the server's state; it may not have heard yet of a class that was added a moment ago. */
+  #know(state) {
+    if (state.classes.length < this.classes.length) state.classes = this.classes;
+    this.state = state;
+  }
+
   #take(reply) {
-    this.state = reply.state;
+    this.#know(reply.state);
     this.timeline.merge(reply.items.map((item) => this.#next(item)).filter((item) => item && !item.answer));
     this.#dry = this.timeline.ahead().length < LOW;
   }
@@ -212,6 +219,7 @@ export class Session {
     try {
       await question();
       this.trouble = null;
+      if (this.outbox.trouble?.lost) this.outbox.retry(); // the server is back
     } catch (error) {
       this.trouble = { text: error.message, lost: !(error instanceof Refused) };
     } finally {
@@ -220,10 +228,14 @@ export class Session {
     if (!this.#closed) this.#on.changed();
   }
 
-  #schedule() {
+  #schedule(wait = this.#wait()) {
     clearTimeout(this.#timer);
-    const busy = isActive(this.state?.job) || !this.timeline.current || this.trouble;
-    if (!document.hidden && !this.#closed) this.#timer = setTimeout(this.#poll, busy ? BUSY_POLL : IDLE_POLL);
+    if (!document.hidden && !this.#closed) this.#timer = setTimeout(this.#poll, wait);
+  }
+
+  #wait() {
+    const busy = isActive(this.state?.job) || !this.timeline.current || this.trouble || this.outbox.trouble;
+    return busy ? BUSY_POLL : IDLE_POLL;
   }
 
   #poll = async () => {
@@ -232,7 +244,7 @@ export class Session {
     const version = this.state?.version;
     if (!this.#begun) await this.#ask(this.#begin);
     else if (this.timeline.ahead().length < LOW) await this.#fetchQueue();
-    else await this.#ask(async () => (this.state = await this.#api.state()));
+    else await this.#ask(async () => this.#know(await this.#api.state()));
     if (version !== undefined && this.state?.version !== version) await this.#fetchQueue();
     this.#schedule();
   };

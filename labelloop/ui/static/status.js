@@ -1,4 +1,4 @@
-// The thin line on top: how far, how good, is it saved, what runs, who. And the red line below it when something is wrong.
+// The thin line on top: how far, how good, is it saved, what runs, who. And the red line when something is wrong.
 
 import { h, percent, setText } from "./dom.js";
 import { isActive } from "./session.js";
@@ -17,7 +17,7 @@ export class Status {
     this.bar = h("div", { class: "hairline" });
     this.trouble = h("div", { class: "trouble", role: "alert", hidden: true });
     const line = h("div", { class: "line" }, this.labeled, this.accuracy, this.job, h("span", { class: "gap" }), this.saved, this.who, ...buttons);
-    this.element = h("header", {}, line, this.bar, this.trouble);
+    this.element = h("header", {}, line, this.bar);
   }
 
   /** refused: the last text that must not go unseen, or "" */
@@ -35,9 +35,10 @@ export class Status {
   #figures(state) {
     setText(this.labeled, `${state.labeled.toLocaleString("en")} / ${state.images.toLocaleString("en")} labeled`);
     setText(this.accuracy, accuracy(state.exam));
-    setText(this.job, jobText(state.job));
-    const { job } = state;
-    this.job.classList.toggle("failed", job?.state === "failed");
+    const { job, notice } = state;
+    setText(this.job, notice ?? jobText(job));
+    this.job.title = this.job.textContent;
+    this.job.classList.toggle("failed", Boolean(notice) || job?.state === "failed");
     this.bar.classList.toggle("running", isActive(job));
     this.bar.style.setProperty("--share", isActive(job) && job.total ? job.done / job.total : 0);
   }
@@ -58,7 +59,7 @@ function jobText(job) {
   return `${what}${share}${job.seconds_left === null ? "" : `, ${job.seconds_left} s left`}`;
 }
 
-function said({ state, outbox, trouble }, refused) {
+function said({ outbox, trouble }, refused) {
   const waiting = outbox.waiting;
   const answers = waiting === 1 ? "1 answer" : `${waiting} answers`;
   if (outbox.trouble && waiting) {
@@ -66,6 +67,6 @@ function said({ state, outbox, trouble }, refused) {
     return `not saved: ${answers} wait${waiting === 1 ? "s" : ""} here — ${outbox.trouble.text}`;
   }
   if (refused) return refused;
-  if (trouble) return trouble.lost ? "connection lost, trying again…" : trouble.text;
-  return state?.notice ?? "";
+  if (!trouble) return "";
+  return trouble.lost ? "connection lost, trying again…" : trouble.text;
 }

@@ -38,7 +38,7 @@ export class Strip {
 
   #cell(place, open) {
     const cell = { item: null, address: "" };
-    cell.img = h("img", { alt: "", draggable: "false", decoding: "async" });
+    cell.img = h("img", { alt: "", draggable: "false", decoding: "async", fetchpriority: "low" });
     cell.word = h("span", { class: "word" });
     cell.element = h(
       "div",

@@ -1,0 +1,485 @@
+"""The labeling page in a real browser, against a stand-in server that keeps a log of what reached it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from conftest import Errors, Stops
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+from stub import Project, Server, routes
+
+pytestmark = pytest.mark.browser
+
+Stub = Callable[..., Server]
+NASTY = "<img src=x onerror=\"document.title='owned'\">"
+OFFLINE = ["Failed to load resource"]  # what Chromium itself writes when a server is away
+TABLET = {"viewport": {"width": 820, "height": 1180}, "has_touch": True, "is_mobile": True}
+
+
+def open_page(page: Page, server: Server, query: str = "") -> Project:
+    page.goto(server.url + query)
+    expect(page.locator(".frame img, .tile").first).to_be_visible()
+    expect(page.locator(".ll")).not_to_have_css("visibility", "hidden")
+    return server.project
+
+
+def on_screen(page: Page) -> int:
+    """The id of the image on screen."""
+    return int(page.locator(".frame img").get_attribute("src").rsplit("/", 1)[1])
+
+
+def expect_image(page: Page, image: int) -> None:
+    expect(page.locator(".frame img")).to_have_attribute("src", re.compile(rf"/view/{image}$"))
+
+
+def press(page: Page, *keys: str) -> None:
+    """Keys at the speed of a fast person: each one when the next image is on screen."""
+    for key in keys:
+        page.keyboard.press(key)
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def saved(page: Page) -> None:
+    expect(page.locator(".saved")).to_have_text("✓ saved")
+
+
+def said(project: Project) -> list[tuple[int, str, int | None]]:
+    return [(e["image"], e["kind"], e["class"]) for e in project.log]
+
+
+def tile(page: Page, index: int) -> Locator:
+    return page.locator(f'.tile[data-index="{index}"]')
+
+
+def test_keys_label_and_advance_without_a_click_first(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "1", "2", "3")
+    expect_image(page, 4)
+    saved(page)
+    assert said(project) == [(1, "label", 0), (2, "label", 1), (3, "label", 2)]
+    assert [e["seq"] for e in project.log] == [1, 2, 3]
+    assert {e["by"] for e in project.log} == {"anna"}
+    assert all(0 < e["seconds"] < 60 for e in project.log)
+    expect(page.locator(".figure")).to_have_text("3 / 200 labeled")
+
+
+def test_enter_accepts_what_was_suggested(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    wanted = project.item(1)
+    expect(page.locator(".class.suggested")).to_contain_text(project.classes[wanted["suggestion"]])
+    expect(page.locator(".class.suggested .enter")).to_be_visible()
+    press(page, "Enter")
+    saved(page)
+    assert project.log[0]["source"] == "accepted"
+    assert project.log[0]["class"] == project.log[0]["suggestion"] == wanted["suggestion"]
+    assert project.log[0]["probability"] == wanted["probability"]
+
+
+def test_undo_takes_back_and_goes_back(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "1", "2", "Backspace")
+    expect_image(page, 2)
+    press(page, "z")
+    expect_image(page, 1)
+    press(page, "3")
+    expect_image(page, 2)
+    saved(page)
+    assert [kind for _, kind, _ in said(project)] == ["label", "label", "undo", "undo", "label"]
+    assert project.labels() == {1: 2}
+
+
+def test_undo_works_after_a_reload(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "1", "2")
+    saved(page)
+    page.reload()
+    expect_image(page, 3)
+    expect(page.locator(".cell.labeled")).to_have_count(2)
+    press(page, "Backspace")
+    expect_image(page, 2)
+    saved(page)
+    assert project.labels() == {1: 0}
+
+
+def test_looking_back_and_correcting_returns_to_the_flow(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "1", "1", "1", "ArrowLeft", "ArrowLeft")
+    expect_image(page, 2)
+    expect(page.locator(".badge")).to_have_text("answered: rust")
+    press(page, "3")
+    expect_image(page, 4)
+    saved(page)
+    assert project.labels() == {1: 0, 2: 2, 3: 0}
+
+
+def test_skip_unsure_flag_and_note(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "s", "u", "f")
+    expect_image(page, 3)
+    press(page, "n")
+    page.keyboard.type("12 spots, r or c?")
+    press(page, "Enter", "1")
+    expect_image(page, 4)
+    saved(page)
+    assert said(project) == [
+        (1, "skip", None), (2, "unsure", None), (3, "flag", None), (3, "note", None), (3, "label", 0),
+    ]  # fmt: skip
+    assert project.notes == {3: "12 spots, r or c?"}
+
+
+def test_more_than_ten_classes_get_letters_and_a_finder(page: Page, stub: Stub) -> None:
+    names = [f"class {i}" for i in range(1, 11)] + ["robin", "blackbird", "bullfinch", "crane"]
+    project = open_page(page, stub(classes=names))
+    keys = page.locator(".classes kbd:not(.enter)")
+    assert keys.all_text_contents() == [*"1234567890", "O", "B", "L", "E"]
+    press(page, "0", "b", "/")
+    page.keyboard.type("finch")
+    expect(page.locator(".found .row")).to_have_text(re.compile("bullfinch"))
+    press(page, "Enter")
+    expect(page.locator(".finder")).to_be_hidden()
+    expect_image(page, 4)
+    saved(page)
+    assert [index for _, _, index in said(project)] == [9, 11, 12]
+
+
+def test_the_finder_adds_a_class_and_uses_it(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "/")
+    page.keyboard.type("septoria")
+    expect(page.locator(".found .row")).to_have_text("add new class “septoria”")
+    press(page, "Enter")
+    expect_image(page, 2)
+    saved(page)
+    assert project.classes == ["rust", "mildew", "healthy", "septoria"]
+    assert said(project) == [(1, "label", 3)]
+
+
+def test_classes_can_be_added_from_nothing(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub(classes=[]))
+    expect(page.locator(".invite")).to_be_visible()
+    page.locator(".add").click()
+    page.keyboard.type("rust")
+    press(page, "Enter")
+    expect(page.locator(".class .name")).to_have_text(["rust"])
+    page.keyboard.type("mildew")
+    press(page, "Enter")
+    expect(page.locator(".class .name")).to_have_text(["rust", "mildew"])
+    press(page, "Escape", "2")
+    saved(page)
+    assert said(project) == [(1, "label", 1)]
+
+
+def test_a_check_image_shows_no_suggestion(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub(exam_every=1))
+    expect(page.locator(".reason")).to_contain_text("check image")
+    expect(page.locator(".class.suggested")).to_have_count(0)
+    assert "".join(page.locator(".share").all_text_contents()) == ""
+    press(page, "Enter")
+    expect(page.locator(".toast")).to_have_text("nothing is suggested here")
+    expect_image(page, 1)
+    press(page, "g")
+    expect(tile(page, 0)).to_be_visible()
+    assert "".join(page.locator(".guess").all_text_contents()) == ""
+    assert project.log == []
+
+
+def test_keys_with_modifiers_and_held_keys_label_nothing(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "Control+1", "Alt+2", "Meta+3")
+    page.keyboard.down("1")
+    page.keyboard.down("1")  # what a held key sends
+    page.keyboard.up("1")
+    expect_image(page, 2)
+    saved(page)
+    assert said(project) == [(1, "label", 0)]
+
+
+def test_the_server_goes_away_and_nothing_is_lost(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    server = stub()
+    project = open_page(page, server)
+    press(page, "1")
+    saved(page)
+    expect(page.locator(".cell:not(.none)")).to_have_count(8)
+    page.wait_for_function(
+        "!document.querySelector('#root').shadowRoot.querySelector('.frame img').matches(':not([src])')"
+    )
+    server.stop()
+    press(page, "2", "3", "1", "2")
+    expect(page.locator(".trouble")).to_have_text("connection lost, 4 answers safe in this browser, trying again…")
+    assert len(project.log) == 1
+    server.start()
+    saved(page)
+    expect(page.locator(".trouble")).to_be_hidden()
+    assert said(project) == [(i + 1, "label", k) for i, k in enumerate([0, 1, 2, 0, 1])]
+
+
+def test_a_refusal_is_told_and_tried_again(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    project = open_page(page, stub())
+    project.refuse = (507, "the disk is full")
+    press(page, "1", "2")
+    expect(page.locator(".trouble")).to_have_text("not saved: 2 answers wait here — the disk is full")
+    expect(page.locator(".cell.unsaved")).to_have_count(2)
+    project.refuse = None
+    saved(page)
+    expect(page.locator(".cell.unsaved")).to_have_count(0)
+    assert said(project) == [(1, "label", 0), (2, "label", 1)]
+
+
+def test_a_reload_sends_what_waited(context: BrowserContext, page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    project = open_page(page, stub())
+    page.on("dialog", lambda dialog: dialog.accept())
+    project.refuse = (503, "busy")
+    press(page, "1", "2", "3")
+    expect(page.locator(".saved")).to_have_text("3 waiting")
+    page.close()  # as a crash would: no question asked
+    project.refuse = None
+    again = context.new_page()
+    open_page(again, Again(project, page_url=page.url))
+    expect_image(again, 4)
+    saved(again)
+    assert said(project) == [(1, "label", 0), (2, "label", 1), (3, "label", 2)]
+    assert again.evaluate("localStorage.length") == 0
+    press(again, "1")
+    saved(again)
+    assert len({e["client"] for e in project.log}) == 2
+
+
+class Again:
+    """The same server, for a second tab."""
+
+    def __init__(self, project: Project, page_url: str) -> None:
+        self.project = project
+        self.url = page_url
+
+
+def test_one_bad_answer_does_not_hold_up_the_others(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    project = open_page(page, stub())
+    project.classes.pop()  # the page still offers three
+    press(page, "3")
+    expect(page.locator(".trouble")).to_have_text("one answer was not taken: there is no such class")
+    press(page, "2")
+    saved(page)
+    assert said(project) == [(2, "label", 1)]
+
+
+BURST = """async () => {
+  window.seen = [];
+  const root = document.getElementById("root").shadowRoot;
+  const picture = () => root.querySelector(".frame img");
+  for (let left = 100; left > 0; left--) {
+    while (!picture()) await new Promise((done) => setTimeout(done, 5)); // a slow machine
+    const key = String((left * 7) % 3 + 1);
+    window.seen.push([Number(picture().src.split("/").pop()), Number(key) - 1]);
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, composed: true }));
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}"""
+
+
+def test_twenty_keys_a_second_each_to_the_image_on_screen(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub(images=1000))
+    page.evaluate(BURST)
+    saved(page)
+    seen = page.evaluate("window.seen")
+    assert [[e["image"], e["class"]] for e in project.log] == seen
+    assert len({image for image, _ in seen}) == 100
+    assert [e["seq"] for e in project.log] == list(range(1, 101))
+
+
+def test_names_are_text_and_nothing_else(page: Page, stub: Stub) -> None:
+    open_page(page, stub(classes=[NASTY, "rust"], names={i: f"{NASTY}{i}.jpg" for i in range(1, 201)}))
+    expect(page.locator(".class .name").first).to_have_text(NASTY)
+    press(page, "1", "1", "/")
+    expect(page.locator(".found .name").first).to_have_text(NASTY)
+    press(page, "Escape", "g")
+    expect(tile(page, 0)).to_have_attribute("title", f"{NASTY}3.jpg")
+    tile(page, 0).dblclick()
+    expect(page.locator(".preview figcaption")).to_have_text(f"{NASTY}3.jpg")
+    page.goto(page.url + "?mode=review")
+    expect(page.locator(".tile .chip").first).to_have_text(NASTY)
+    assert page.title() == "labelloop"
+    assert page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("context_options", [TABLET])
+def test_fingers_can_tap_classes(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    rows = page.locator(".class")
+    assert all(row.bounding_box()["height"] >= 44 for row in rows.all())
+    rows.nth(1).tap()
+    expect_image(page, 2)
+    page.locator("[data-action=skip]").tap()
+    expect_image(page, 3)
+    saved(page)
+    assert said(project) == [(1, "label", 1), (2, "skip", None)]
+    assert page.evaluate("document.scrollingElement.scrollHeight <= innerHeight")
+
+
+def test_everything_labeled_is_a_friendly_end(page: Page, stub: Stub) -> None:
+    open_page(page, stub(images=3))
+    press(page, "1", "2", "1")
+    expect(page.locator(".stage h2")).to_have_text("Everything here is labeled")
+    expect(page.locator(".tally li")).to_have_text(["rust2", "mildew1", "healthy0"])
+    press(page, "Backspace")
+    expect_image(page, 3)
+
+
+def test_no_image_on_screen_means_no_label(page: Page, stub: Stub) -> None:
+    job = {"kind": "embed", "state": "running", "done": 3, "total": 200, "message": "", "seconds_left": 12}
+    server = stub(embedded=0, job=job)
+    page.goto(server.url)
+    expect(page.locator(".stage h2")).to_have_text("Getting to know the images")
+    expect(page.locator(".stage p")).to_contain_text("3 of 200, about 12 seconds left")
+    press(page, "1")
+    expect(page.locator(".toast")).to_have_text("wait for the image")
+    server.project.embedded, server.project.job = 200, None
+    expect_image(page, 1)
+    assert server.project.log == []
+
+
+# -- many images at once
+
+
+def open_grid(page: Page, server: Server) -> Project:
+    project = open_page(page, server)
+    press(page, "g")
+    expect(tile(page, 11)).to_be_visible()
+    return project
+
+
+def selected(page: Page) -> list[int]:
+    return sorted(int(one.get_attribute("data-index")) for one in page.locator(".tile.selected").all())
+
+
+def test_click_shift_click_and_one_key_for_all(page: Page, stub: Stub) -> None:
+    project = open_grid(page, stub())
+    tile(page, 1).click()
+    tile(page, 4).click(modifiers=["Shift"])
+    tile(page, 8).click(modifiers=["Control"])
+    assert selected(page) == [1, 2, 3, 4, 8]
+    press(page, "2")
+    expect(page.locator(".tile.labeled")).to_have_count(5)
+    saved(page)
+    assert said(project) == [(i, "label", 1) for i in (2, 3, 4, 5, 9)]
+    assert {e["source"] for e in project.log} == {"bulk"}
+    press(page, "Backspace")
+    expect(page.locator(".tile.labeled")).to_have_count(0)
+    saved(page)
+    assert project.labels() == {}
+
+
+def test_rubber_band_selects_what_it_touches(page: Page, stub: Stub) -> None:
+    open_grid(page, stub())
+    first, last = tile(page, 0).bounding_box(), tile(page, 7).bounding_box()
+    page.mouse.move(first["x"] + 20, first["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(last["x"] + 30, last["y"] + 30, steps=5)
+    page.mouse.up()
+    assert selected(page) == [0, 1, 6, 7]
+    page.mouse.click(first["x"] - 5, first["y"] + 50)
+    assert selected(page) == []
+
+
+def test_arrows_move_and_shift_extends(page: Page, stub: Stub) -> None:
+    project = open_grid(page, stub())
+    press(page, "ArrowRight", "ArrowRight", "Shift+ArrowDown")
+    assert selected(page) == [1, 2, 3, 4, 5, 6, 7]
+    press(page, "Escape", "Space", "ArrowLeft", "1")
+    saved(page)
+    assert said(project) == [(8, "label", 0)]
+    assert project.log[0]["source"] == "human"
+    press(page, "a")
+    assert len(selected(page)) >= 18
+
+
+def test_enter_in_the_grid_takes_each_suggestion(page: Page, stub: Stub) -> None:
+    project = open_grid(page, stub())
+    tile(page, 7).click()
+    tile(page, 10).click(modifiers=["Shift"])  # images 8 to 11; 10 is a check image
+    press(page, "Enter")
+    saved(page)
+    assert said(project) == [(i, "label", project.item(i)["suggestion"]) for i in (8, 9, 11)]
+    assert {e["source"] for e in project.log} == {"accepted"}
+    press(page, "g")
+    expect_image(page, 1)
+    press(page, *"1111111")
+    expect_image(page, 10)
+
+
+SCROLL = """(last) => {
+  const grid = document.getElementById("root").shadowRoot.querySelector(".grid");
+  grid.scrollTo(0, grid.scrollHeight);
+  return grid.querySelector(`[data-index="${last}"]`);
+}"""
+
+
+def test_review_filters_pages_and_relabels(page: Page, stub: Stub) -> None:
+    server = stub(images=2000)
+    for image in range(1, 1001):
+        kind = "unsure" if image % 100 == 0 else "label"
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": kind, "class": image % 3})
+    project = open_page(page, server, "?mode=review")
+    expect(page.locator(".total")).to_have_text("1,000 images")
+    assert page.locator(".tile").count() < 80
+    for last in (199, 399, 599, 799, 999):
+        page.wait_for_function(SCROLL, arg=last)
+    expect(tile(page, 999)).to_be_visible()
+    assert page.locator(".tile").count() < 80
+    page.locator("[data-show=unsure]").click()
+    expect(page.locator(".total")).to_have_text("10 images")
+    expect(page.locator(".tile")).to_have_count(10)
+    tile(page, 0).click()
+    press(page, "1")
+    saved(page)
+    assert said(project)[-1] == (1000, "label", 0)
+    page.locator("select").first.select_option(label="rust")
+    expect(page.locator(".total")).to_have_text("331 images")
+    press(page, "ArrowRight", "f")
+    saved(page)
+    assert said(project)[-1][1] == "flag"
+
+
+def test_help_names_the_keys_and_any_key_closes_it(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "?")
+    expect(page.locator(".help")).to_contain_text("take the suggestion")
+    press(page, "1")
+    expect(page.locator(".help")).to_be_hidden()
+    assert project.log == []
+    press(page, "t")
+    expect(page.locator(".job")).to_have_text("training 25 %, 40 s left")
+
+
+# -- inside Streamlit
+
+
+def test_in_streamlit_a_rerun_keeps_the_page_and_keys_stay_ours(page: Page, servers: list[Stops]) -> None:
+    project = Project()
+    script = Path(__file__).with_name("streamlit_page.py")
+    app = st.App(script, routes=[route for route in routes(project) if getattr(route, "path", "") != "/"])
+    server = Server(project, app=app)
+    servers.append(server)
+    open_page(page, server)
+    press(page, "1", "2")
+    saved(page)
+    page.locator(".ll").evaluate("(page) => (page.dataset.same = 'yes')")
+    page.get_by_role("button", name="again").click()
+    expect(page.get_by_text("run 2")).to_be_visible()
+    expect(page.locator(".ll")).to_have_attribute("data-same", "yes")
+    expect_image(page, 3)
+    press(page, "Enter", "/")
+    page.keyboard.type("rc")  # Streamlit's own keys: run again, clear the cache
+    press(page, "Escape")
+    expect_image(page, 4)
+    saved(page)
+    expect(page.get_by_text("run 2")).to_be_visible()
+    assert len({e["client"] for e in project.log}) == 1
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight <= innerHeight")
