@@ -49,6 +49,7 @@ class Live:
         self.learned: Learned | None = None
         self.queue: list[Pick] = []
         self.round = 0
+        self._shown = False  # whether somebody was given an image of this round
         self.version = 0  # grows with every new queue
         self.seen_event = -1  # the newest event the queue is based on
         self.notice: str | None = None
@@ -103,6 +104,7 @@ class Live:
             me.handed = me.pinned | {pick.image_id for pick in picks}
             if new:
                 self._to_log.append((self.round, new))
+                self._shown = True
         if len(picks) < n:
             self._wake.set()
         return picks
@@ -202,9 +204,14 @@ class Live:
         rng = np.random.default_rng([seed, self.project.rounds.last() + 1])
         choice = self._choose_with_a_strategy_that_works(n, rng, pinned)
         labels = 0 if self.learned is None else self.learned.labels
-        number = self.project.rounds.start(choice.strategy, self.project.settings.strategy_settings, seed, labels)
+        with self._lock:
+            unseen = self.round if self.round and not self._shown else None
+        number = self.project.rounds.start(
+            choice.strategy, self.project.settings.strategy_settings, seed, labels, instead_of=unseen
+        )
         with self._lock:
             self.queue, self.round = choice.picks, number
+            self._shown = any(logged == number for logged, _ in self._to_log)  # given out a moment ago
             self._answered -= set((np.flatnonzero(self.board.state) + 1).tolist())
             self.seen_event = seen
             self.version += 1

@@ -130,7 +130,9 @@ def pool_of(board: Board, learned: Learned | None, *, taken: Iterable[int] = ())
     is_open = (board.state == NONE) & ~board.held_out & ~board.gone & board.embedded
     if not is_open.any():
         is_open = (board.state == SKIP) & ~board.held_out & ~board.gone & board.embedded
-    is_open[np.array(list(taken), dtype=int) - 1] = False
+    pending = np.zeros(len(is_open), bool)
+    pending[np.array(list(taken), dtype=int) - 1] = True
+    is_open &= ~pending
     rows = np.flatnonzero(board.embedded)
     # Images are embedded in the order of their ids, so these rows are nearly always the first k: no copy.
     everything = len(rows) > 0 and rows[-1] == len(rows) - 1
@@ -143,6 +145,7 @@ def pool_of(board: Board, learned: Learned | None, *, taken: Iterable[int] = ())
         classes=board.classes,
         open=is_open[cut],
         probabilities=None if learned is None else learned.probabilities[cut],
+        pending=(pending & ~board.held_out)[cut],
     )
     return pool, rows
 

@@ -74,18 +74,17 @@ class Pool:
     classes: tuple[str, ...]
     open: Bools  # (n,)
     probabilities: Floats | None = None  # (n, c), None before the first model
+    pending: Bools | None = None  # (n,) on somebody's screen: as good as labeled, but nobody knows as what yet
 
     def __post_init__(self) -> None:
         n = len(self.ids)
-        for name in ("ids", "features", "y", "open", "probabilities"):
+        for name in ("ids", "features", "y", "open", "probabilities", "pending"):
             array = getattr(self, name)
             if array is None:
                 continue
             if len(array) != n:
                 raise ValueError(f"Pool.{name} has {len(array)} rows, expected {n}, one for each id")
-            view = array.view()
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
+            object.__setattr__(self, name, _read_only(array))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -93,12 +92,17 @@ class Pool:
     @cached_property
     def labeled(self) -> Ints:
         """Rows with a label to learn from."""
-        return np.flatnonzero(self.y >= 0)
+        return _read_only(np.flatnonzero(self.y >= 0))
 
     @cached_property
     def unlabeled(self) -> Ints:
         """Rows a strategy may choose."""
-        return np.flatnonzero(self.open)
+        return _read_only(np.flatnonzero(self.open))
+
+    @cached_property
+    def covered(self) -> Ints:
+        """Rows that need nothing like them any more: labeled, or on somebody's screen."""
+        return _read_only(self.labeled if self.pending is None else np.flatnonzero((self.y >= 0) | self.pending))
 
     @property
     def proba(self) -> Floats:
@@ -106,6 +110,13 @@ class Pool:
         if self.probabilities is None:
             raise NeedsModel("this strategy needs a model, and there is none before two classes have labels")
         return self.probabilities
+
+
+def _read_only(array: Any) -> Any:
+    """The same array, in which nothing can be written."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

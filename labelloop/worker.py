@@ -256,13 +256,15 @@ class Pulse:
 
 
 def work(project: Project, job_id: int) -> None:
-    """Do one job from its first report to its last."""
+    """Do one job, once the ones before it are over, from its first report to its last."""
     job = project.jobs.get(job_id)
     last = Progress(job.done, job.total, job.message)
     told = 0.0
-    project.jobs.report(job_id, state="running")
     with Pulse(project, job_id) as pulse:
         try:
+            while not project.jobs.is_next(job_id) and not pulse.stop.wait(HEARTBEAT_SECONDS / 2):
+                pass  # one writer of features at a time
+            project.jobs.report(job_id, state="running")
             for last in WORK[job.kind](project, announce=_say, stop=pulse.stop.is_set):
                 if time.monotonic() - told > 0.3:  # each report is a write to disk
                     told = time.monotonic()

@@ -68,6 +68,14 @@ def test_two_pages_never_have_the_same_image(live):
     assert not ann & ben
 
 
+def test_looking_without_taking_makes_no_rounds(live):
+    before = live.project.rounds.last()
+    for k in range(3):
+        live.answer([Event(image_id=int(np.flatnonzero(live.board.held_out)[k]) + 1, kind="skip", client="x", seq=k)])
+        assert live.wait_for(live.project.log.last_id(), PATIENCE)
+    assert live.project.rounds.last() == before == 1
+
+
 def test_a_page_keeps_its_images_and_is_not_given_them_again(live):
     have = [pick.image_id for pick in live.take("tab", [], 5)]
     assert not set(have) & {pick.image_id for pick in live.take("tab", have, 10)}

@@ -122,6 +122,20 @@ def test_answered_unsure_and_taken_images_are_not_chosen_again(embedded):
     assert chosen == set(learning[6:].tolist())
 
 
+def test_nothing_like_what_is_on_a_screen_is_chosen_next(project):
+    """Two tight groups; with one of the first on somebody's screen, the second comes first."""
+    group = np.arange(40) % 2
+    features = np.eye(2)[group] + RNG(0).normal(0, 0.02, (40, 2))
+    store = FeatureStore.create(project.features_folder("base"), 2, {})
+    store.grow(40)
+    store.write(range(1, 41), features / np.linalg.norm(features, axis=1, keepdims=True))
+    board = read_board(project)
+    for on_screen in (split(project)[0][:4]).tolist():
+        picks = choose(project, board, None, 10, RNG(0), strategy="k_center", taken=[on_screen]).picks
+        first = next(pick.image_id for pick in picks if not pick.held_out)
+        assert group[first - 1] != group[on_screen - 1]
+
+
 def test_skipped_images_come_back_when_nothing_else_is_left(embedded):
     learning, exam = split(embedded)
     answer(embedded, [*learning[2:], *exam])

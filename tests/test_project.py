@@ -65,6 +65,13 @@ def test_a_missing_image_folder_is_refused(tmp_path):
         Project.create(tmp_path / "p", draw(tmp_path / "x.png", (1, 2, 3)), ["a", "b"])
 
 
+def test_a_project_inside_its_own_images_is_refused(project, photos):
+    with pytest.raises(BadInput, match="inside the image folder"):
+        Project.create(photos / "project", photos, ["a", "b"])
+    with pytest.raises(BadInput, match="inside the image folder"):
+        project.add_folder(project.folder.parent)
+
+
 def test_a_folder_in_use_is_not_overwritten(tmp_path, photos):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "thesis.txt").write_text("mine")
@@ -399,6 +406,14 @@ def test_a_job_is_asked_for_once_and_told_to_stop(project):
     job = project.jobs.get(job_id)
     assert (job.state, job.done, job.total, job.message) == ("stopped", 3, 9, "busy")
     assert project.jobs.ask("embed")[1]
+
+
+def test_jobs_run_one_after_the_other(project):
+    first, _ = project.jobs.ask("embed")
+    second, _ = project.jobs.ask("fine-tune")
+    assert (project.jobs.is_next(first), project.jobs.is_next(second)) == (True, False)
+    project.jobs.report(first, state="done")
+    assert project.jobs.is_next(second)
 
 
 def test_a_silent_worker_has_failed_and_can_be_started_again(project):

@@ -113,7 +113,7 @@ def add(project: Path, folder: Path | None, verbose: bool) -> None:
     """
     with Project(project) as opened:
         if folder is not None:
-            opened.catalog.add_folder(folder)
+            opened.add_folder(folder)
         read_files(opened, verbose=verbose)
 
 

@@ -77,12 +77,13 @@ class Project:
             raise BadInput(f"there is only one class, {names[0]!r}; a model needs at least two to tell apart")
         image_folders = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
         for path in image_folders:
-            if not path.expanduser().is_dir():
-                found = "a file" if path.exists() else "nothing there"
-                raise BadInput(f"{path} should be a folder of images, but there is {found}")
+            check_image_folder(path, folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BadInput(f"{folder} is already there and not empty. Choose another folder for the project.")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"the project folder {folder} cannot be made ({error.strerror}). Choose another.") from error
         db = connect(folder / DATABASE)
         bring_up_to_date(db, str(folder / DATABASE))
         with writing(db):
@@ -90,7 +91,7 @@ class Project:
         db.close()
         project = cls(folder)
         for path in image_folders:
-            project.catalog.add_folder(path)
+            project.add_folder(path)
         for name in names:
             project.add_class(name)
         return project
@@ -163,6 +164,11 @@ class Project:
         """Where a set of features lies."""
         return self.folder / "features" / name
 
+    def add_folder(self, folder: str | Path) -> None:
+        """Remember a folder to scan; raises BadInput when it is missing, not a folder, or holds this project."""
+        check_image_folder(Path(folder), self.folder)
+        self.catalog.add_folder(Path(folder))
+
     # -- classes -----------------------------------------------------------------------------------------------------
 
     @property
@@ -223,6 +229,15 @@ def clean_names(names: Sequence[str]) -> list[str]:
             raise BadInput(f"the class names {seen[name.casefold()]!r} and {name!r} are the same")
         seen[name.casefold()] = name
     return cleaned
+
+
+def check_image_folder(images: Path, project: Path) -> None:
+    """Raises BadInput when `images` is not a folder, or holds the project, whose own pictures would become images."""
+    if not images.expanduser().is_dir():
+        found = "a file" if images.exists() else "nothing there"
+        raise BadInput(f"{images} should be a folder of images, but there is {found}")
+    if project.resolve().is_relative_to(images.expanduser().resolve()):
+        raise BadInput(f"the project {project} would lie inside the image folder {images}. Put it beside the images.")
 
 
 def check_settings(settings: Settings) -> None:

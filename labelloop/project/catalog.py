@@ -67,11 +67,8 @@ class Catalog:
     # -- folders and scanning ---------------------------------------------------------------------------------
 
     def add_folder(self, folder: Path) -> None:
-        """Remember a folder to scan; raises BadInput when it is missing or not a folder."""
+        """Remember a folder to scan."""
         resolved = folder.expanduser().resolve()
-        if not resolved.is_dir():
-            found = "a file" if resolved.exists() else "nothing there"
-            raise BadInput(f"{folder} should be a folder of images, but there is {found}")
         with writing(self._db()):
             self._db().conn.execute("INSERT OR IGNORE INTO folders (path) VALUES (?)", (to_text(str(resolved)),))
 

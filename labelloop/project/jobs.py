@@ -82,6 +82,10 @@ class Jobs:
         """All jobs, newest first."""
         return self._rows("ORDER BY id DESC")
 
+    def is_next(self, job_id: int) -> bool:
+        """Whether no older job is open: jobs run one after the other."""
+        return not any(job.is_open for job in self._rows("WHERE state IN ('waiting', 'running') AND id < ?", job_id))
+
     # -- for the worker -------------------------------------------------------------------------------------------
 
     def report(self, job_id: int, **columns: Any) -> bool:

@@ -35,12 +35,14 @@ class Rounds:
     def __init__(self, db: Callable[[], Database]):
         self._db = db
 
-    def start(self, strategy: str, settings: dict[str, Any], seed: int, labels: int) -> int:
-        """Open a round; returns its number."""
+    def start(
+        self, strategy: str, settings: dict[str, Any], seed: int, labels: int, *, instead_of: int | None = None
+    ) -> int:
+        """Open a round, or put it in the place of one of which nobody has seen an image; returns its number."""
         with writing(self._db()):
             cursor = self._db().conn.execute(
-                "INSERT INTO rounds (at, strategy, settings, seed, labels) VALUES (?, ?, ?, ?, ?)",
-                (now(), strategy, json.dumps(settings), seed, labels),
+                "INSERT OR REPLACE INTO rounds (id, at, strategy, settings, seed, labels) VALUES (?, ?, ?, ?, ?, ?)",
+                (instead_of, now(), strategy, json.dumps(settings), seed, labels),
             )
             assert cursor.lastrowid is not None  # noqa: S101  an INSERT always has one
             return cursor.lastrowid

@@ -86,7 +86,7 @@ def get(name: str) -> Strategy:
     if name in _registry:
         return _registry[name]
     close = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     raise BadInput(f"no strategy is called {name!r}{hint} There are: {', '.join(names())}")
 
 

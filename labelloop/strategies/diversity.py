@@ -28,8 +28,8 @@ def k_center(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     memory. Without labels it starts from the image nearest to the mean.
     """
     rows, picks = pool.unlabeled, np.empty(0, np.int64)
-    like = nearest(pool, rows, pool.labeled)
-    if not len(pool.labeled):
+    like = nearest(pool, rows, pool.covered)
+    if not len(pool.covered):
         picks = rows[[_central(pool, rows)]]
         like = _without(rows, picks, nearest(pool, rows, picks))
     while len(picks) < n:
@@ -58,7 +58,7 @@ def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Ints:
     left, picks = pool.unlabeled, np.empty(0, np.int64)
     while len(picks) < n:
         rows, candidates = _window(left, weight, rng)
-        centers = np.concatenate([_at_most(pool.labeled, LABELED, rng), picks[-LABELED:]])
+        centers = np.concatenate([_at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
         square = _squared_radius(pool, _at_most(centers, LABELED // 4, rng) if len(centers) >= FEW else rows[:FEW])
         covered = _kernel(nearest(pool, rows, centers), square) if len(centers) else np.zeros(len(rows), np.float32)
         K = _kernel(_read(pool, rows[:candidates]) @ _read(pool, rows).T, square)  # (candidates, rows)
