@@ -43,6 +43,12 @@ def get(key: str) -> Live:
         raise BadInput("this project is not open in the app any more. Open it again on the Start page.") from None
 
 
+def let_go() -> None:
+    """Close the calling thread's connections to all projects. Streamlit runs a page each time in another thread."""
+    for live in list(_open.values()):
+        live.project.close()
+
+
 def close_all() -> None:
     """Close every project, at the end of the process."""
     with _lock:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from labelloop.server import desk
 from labelloop.ui import visit
 
 ICON = (  # drawn here: Streamlit fetches its own icons from the internet
@@ -23,7 +24,10 @@ def main() -> None:
     st.set_page_config(page_title=f"{name} · labelloop" if name else "labelloop", page_icon=ICON, layout="wide")
     st.html(STYLE)
     st.logo(ICON, size="small")
-    st.navigation(list(visit.pages().values()), position="top").run()
+    try:
+        st.navigation(list(visit.pages().values()), position="top").run()
+    finally:
+        desk.let_go()
 
 
 main()

@@ -14,6 +14,7 @@ from labelloop.errors import LabelloopError
 from labelloop.live import Live
 from labelloop.project import Job, Measured, Project
 from labelloop.project.jobs import JobKind
+from labelloop.server import desk
 from labelloop.ui import visit
 from labelloop.ui.charts import class_bars, learning_curve, loss_curve, worth_drawing
 from labelloop.ui.plain import plain, show_error
@@ -50,11 +51,14 @@ def _follow(live: Live) -> None:
     busy = _is_busy(live.project.jobs.latest())
 
     def now() -> None:
-        _figures(live.state())
-        job = live.project.jobs.latest()
-        _job(live.project, job)
-        if busy and not _is_busy(job):
-            st.rerun()  # the rest of the page has something new to show
+        try:
+            _figures(live.state())
+            job = live.project.jobs.latest()
+            _job(live.project, job)
+            if busy and not _is_busy(job):
+                st.rerun()  # the rest of the page has something new to show
+        finally:
+            desk.let_go()
 
     st.fragment(now, run_every=LOOK_AGAIN if busy else None)()
 

@@ -169,8 +169,6 @@ def _fill_in_sample() -> None:
 def _create(wish: Wish) -> None:
     if not wish.images:
         raise BadInput("which folder are your images in? Type its path in the first line.")
-    if not wish.folder:
-        raise BadInput("where should the labels be kept? Type a new folder for the project.")
     check_place(Path(wish.folder), Path(wish.images))
     try:
         project = Project.create(wish.folder, wish.images, wish.classes, wish.settings)

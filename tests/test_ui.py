@@ -1,0 +1,376 @@
+"""The pages, run by Streamlit's own AppTest: what is on them, what they refuse, what they write."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
+
+from labelloop import worker
+from labelloop.project import Measured, Project
+from labelloop.server import PROJECT_VARIABLE, desk
+from labelloop.types import Event
+from labelloop.ui import typed, words
+from labelloop.ui.plain import plain
+from tests.conftest import draw, embed_by_color, truth
+
+ROOT = Path(__file__).parents[1]
+MAIN = ROOT / "labelloop" / "ui" / "main.py"
+HOSTILE = "**bold** <b>x</b> :smile: :red[y] $a$ [l](http://x) `c`"
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No project is given, none lies around; what a test opens is closed."""
+    monkeypatch.delenv(PROJECT_VARIABLE, raising=False)
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    yield
+    desk.close_all()
+
+
+@pytest.fixture
+def labeled(make_project: Callable[..., Project], photos: Path) -> Project:
+    """Thirty of forty images labeled by two people, one flagged, one unsure, features there."""
+    project = make_project(photos, ("red", "blue", HOSTILE), held_out=0.25)
+    embed_by_color(project)
+    names = truth(project)
+    for image_id in range(1, 31):
+        by, seconds = ("anna", 1.0) if image_id % 3 else ("ben", 3.0)
+        project.log.append([Event(image_id=image_id, kind="label", class_index=project.class_index(names[image_id]),
+                                  by=by, seconds=seconds)])  # fmt: skip
+    project.log.append([Event(image_id=31, kind="unsure", by="anna"), Event(image_id=1, kind="flag", by="anna")])
+    return project
+
+
+def run(page: str, project: Project | Path | None = None, by: str = "anna") -> AppTest:
+    """A page as main.py runs it, without the navigation around it."""
+    script = f"from labelloop.ui import visit, {page}\nvisit.arrive()\n{page}.page()"
+    app = AppTest.from_string(script, default_timeout=20)
+    if project is not None:
+        app.query_params["project"] = str(project.folder if isinstance(project, Project) else project)
+    app.query_params["by"] = by
+    return app.run()
+
+
+def texts(app: AppTest) -> str:
+    """Everything said on the page, as written."""
+    kinds = (app.markdown, app.caption, app.error, app.success, app.warning, app.subheader, app.metric)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+# -- texts are shown as they are ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rust", "rust"),
+        ("**a**", r"\*\*a\*\*"),
+        ("<b>", r"\<b\>"),
+        (":smile:", ":\u2060smile:\u2060"),
+        ("two\nlines", "two  \nlines"),
+        ("caf\udce9.jpg", r"caf\\udce9\.jpg"),
+    ],
+)
+def test_markdown_finds_nothing_to_do(text: str, shown: str) -> None:
+    assert plain(text) == shown
+
+
+def test_the_two_config_files_are_one() -> None:
+    assert (ROOT / ".streamlit" / "config.toml").read_text() == (MAIN.parent / ".streamlit" / "config.toml").read_text()
+
+
+def test_figures_in_words() -> None:
+    assert words.count(1, "label") == "1 label"
+    assert words.count(1204, "label") == "1,204 labels"
+    assert words.right(6, 5) == "5 of 6, too few to judge"
+    assert words.right(60, 55) == "55 of 60: 92 % (82–96 %)"
+    assert [words.duration(s) for s in (40, 300, 7200)] == ["40 s", "5 min", "2.0 h"]
+    assert words.local_time("") == ""
+    assert words.seconds_since(datetime.now(UTC).isoformat()) < 5
+
+
+# -- start -------------------------------------------------------------------------------------------------------------
+
+
+def test_class_names_come_in_lines_or_with_commas() -> None:
+    assert typed.class_names("rust, mildew\n healthy \n,\n") == ["rust", "mildew", "healthy"]
+
+
+def test_a_look_into_the_image_folder(photos: Path) -> None:
+    (photos / "notes.txt").touch()
+    draw(photos / ".hidden" / "x.png", (1, 2, 3))
+    draw(photos / "plain.JPG", (1, 2, 3))
+    assert typed.look_into(photos) == typed.Seen(41, ("blue", "red"), complete=True)
+    assert not typed.look_into(photos, seconds=-1.0).complete
+
+
+def test_a_place_for_the_project_is_beside_the_images_and_free(photos: Path) -> None:
+    assert typed.place_for(photos) == photos.with_name("photos-labels")
+    photos.with_name("photos-labels").mkdir()
+    assert typed.place_for(photos) == photos.with_name("photos-labels-2")
+
+
+def test_projects_nearby_are_found(project: Project, tmp_path: Path) -> None:
+    assert typed.projects_near(tmp_path) == [project.folder]
+    assert typed.projects_near(project.folder) == [project.folder]
+    assert typed.projects_near(tmp_path / "cwd") == []
+
+
+def test_without_a_project_the_app_begins_at_start() -> None:
+    app = AppTest.from_file(str(MAIN), default_timeout=20).run()
+    assert not app.exception
+    assert "New project" in texts(app)
+
+
+def fill(app: AppTest, images: Path | str, classes: str = "red, blue", folder: Path | str | None = None) -> AppTest:
+    app.text_input(key="new_images").set_value(str(images))
+    if classes:
+        app.text_area(key="new_classes").set_value(classes)
+    app.run()
+    if folder is not None:
+        app.text_input(key="new_folder").set_value(str(folder)).run()
+    return app
+
+
+def start(app: AppTest) -> AppTest:
+    next(button for button in app.button if button.label == "Start labeling").click()
+    return app.run()
+
+
+def test_the_image_folder_is_looked_at_as_it_is_typed(photos: Path) -> None:
+    app = fill(run("start"), photos)
+    assert "40 images found" in texts(app)
+    assert app.text_input(key="new_folder").value == f"{photos}-labels"
+    fill(app, photos / "red")
+    assert app.text_input(key="new_folder").value == f"{photos / 'red'}-labels"
+    fill(app, photos / "green")
+    assert "is not there" in texts(app)
+
+
+@pytest.mark.parametrize(
+    ("classes", "folder", "said"),
+    [
+        ("red", None, "there is only one class, 'red'; a model needs at least two to tell apart"),
+        ("red, RED", None, "the class names 'red' and 'RED' are the same"),
+        ("red, blue", "inside", "inside lies inside the image folder; labelloop never writes there"),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_typed_is_lost(
+    photos: Path, classes: str, folder: str | None, said: str
+) -> None:
+    place = photos / folder if folder else folder
+    app = start(fill(run("start"), photos, classes, place))
+    assert plain(said) in app.error[0].value
+    assert app.text_area(key="new_classes").value == classes
+    assert app.text_input(key="new_images").value == str(photos)
+    assert not any(photos.parent.rglob("project.db"))
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that does its work before it returns, with features by color."""
+
+    def work(project: Project, kind: str) -> None:
+        for _ in project.catalog.scan():
+            pass
+        embed_by_color(project)
+
+    monkeypatch.setattr(worker, "start", work)
+    monkeypatch.setattr(worker, "resume", lambda project: None)
+
+
+def test_a_project_is_made_and_opened(photos: Path, at_once: None) -> None:
+    app = start(fill(run("start"), photos, f"red, blue, {HOSTILE}"))
+    place = photos.with_name("photos-labels")
+    assert app.query_params["project"] == str(place)
+    with Project(place) as project:
+        assert project.classes == ("red", "blue", HOSTILE)
+        assert len(project.catalog) == 40
+        assert (project.settings.backbone, project.settings.held_out) == ("embedded", 0.1)
+
+
+def test_folder_names_can_be_the_labels(photos: Path, at_once: None) -> None:
+    app = fill(run("start"), photos, "")
+    app.segmented_control(key="new_how").set_value("From the folder names").run()
+    app.checkbox(key="new_take").check()
+    start(app)
+    with Project(photos.with_name("photos-labels")) as project:
+        labels = {answer.image_id: project.classes[answer.class_index or 0] for answer in project.log.answers()}
+        assert labels == truth(project)
+        assert {answer.by for answer in project.log.answers()} == {"anna"}
+
+
+def test_a_folder_that_is_no_project_is_refused_in_words(tmp_path: Path) -> None:
+    app = run("start")
+    app.text_input(key="open_folder").set_value(str(tmp_path)).run()
+    app.button(key="open typed").click().run()
+    assert "is not a labelloop project" in app.error[0].value
+
+
+def test_code_of_a_project_runs_only_after_a_question(labeled: Project) -> None:
+    mine = labeled.folder / "strategies" / "mine.py"
+    mine.parent.mkdir()
+    mine.write_text(f"open({str(labeled.folder / 'ran')!r}, 'w').close()")
+    app = run("progress", labeled)
+    assert "brings Python files of its own" in texts(app)
+    assert not desk.is_open(labeled.folder)
+    assert not (labeled.folder / "ran").exists()
+    app.button[0].click().run()
+    assert desk.is_open(labeled.folder)
+
+
+# -- label and review --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["label", "review"])
+def test_the_component_gets_its_project_and_its_person(labeled: Project, page: str) -> None:
+    app = run(page, labeled, by="Zoë *x*")
+    assert not app.exception
+    data = json.loads(app.get("bidi_component")[0].proto.json)
+    assert data["base"] == f"/ll/{desk.open_project(labeled.folder)}"
+    assert (data["by"], data["mode"]) == ("Zoë *x*", page)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files the way Linux shows them")
+def test_runs_of_a_page_leave_no_connection_behind(labeled: Project) -> None:
+    app = AppTest.from_file(str(MAIN), default_timeout=20)
+    app.query_params["project"] = str(labeled.folder)
+    app._page_hash = calc_hash("export")  # AppTest itself can only switch to pages that are files
+    app.run()
+    before = open_databases()
+    for _ in range(3):
+        app.run()
+    assert open_databases() == before
+
+
+def open_databases() -> int:
+    return sum("project.db" in os.path.realpath(file) for file in Path("/proc/self/fd").iterdir())
+
+
+def test_a_missing_project_is_told_with_a_way_out(tmp_path: Path) -> None:
+    app = run("label", tmp_path / "gone")
+    assert "is not a labelloop project" in app.error[0].value
+    assert app.button[0].label == "Go to Start"
+
+
+# -- progress ----------------------------------------------------------------------------------------------------------
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def test_progress_before_enough_held_out_answers(labeled: Project) -> None:
+    app = run("progress", labeled)
+    assert not app.exception
+    held_out, _ = labeled.catalog.flags()
+    assert metrics(app)["Labels"] == "30"
+    assert metrics(app)["The model is right"] == "Not enough yet"
+    assert f"{held_out[:30].sum()} of 20 held-out images answered" in texts(app)
+
+
+def test_who_labeled_how_much_and_how_fast(labeled: Project) -> None:
+    app = run("progress", labeled)
+    table = app.dataframe[-1].value
+    assert table["Who"].tolist() == ["anna", "ben"]
+    assert table["Labels"].tolist() == [20, 10]
+    assert table["Seconds a label"].tolist() == [1.0, 3.0]
+
+
+def test_models_are_told_with_the_images_they_rest_on(labeled: Project) -> None:
+    for kind, exam_n, correct, note in (("head", 6, 5, ""), ("head", 60, 55, ""), ("fine-tune", 60, 50, "stays")):
+        labeled.rounds.add_model(
+            Measured(kind=kind, features="base", labels=30, exam_n=exam_n, exam_correct=correct, seconds=2.0,
+                     in_charge=note == "", note=note)
+        )  # fmt: skip
+    app = run("progress", labeled)
+    assert not app.exception
+    table = next(element.value for element in app.dataframe if "Note" in element.value)
+    newest = table[table["What"] == "fine-tuned"].iloc[0]
+    assert newest["Held-out images right"] == "50 of 60: 83 % (72–91 %)"
+    assert (newest["Used"], newest["Note"]) == (False, "stays")
+    assert "5 of 6, too few to judge" in table["Held-out images right"].tolist()
+    assert "not drawn: fewer than 20 held-out images" in texts(app)
+
+
+def test_a_dead_worker_is_shown_as_failed_with_a_way_on(labeled: Project) -> None:
+    job, _ = labeled.jobs.ask("embed")
+    labeled.jobs.report(job, state="running", done=3, total=40, message=HOSTILE)
+    with labeled.db.conn:
+        labeled.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 60")
+    app = run("progress", labeled)
+    assert "**Getting to know the images failed.**" in app.error[0].value
+    assert plain(HOSTILE) in app.error[0].value
+    assert "Go on" in [button.label for button in app.button]
+
+
+def test_stopping_and_refusing_a_job(labeled: Project) -> None:
+    job, _ = labeled.jobs.ask("fine-tune")
+    labeled.jobs.report(job, state="running", done=1, total=4, message="round 1 of 4", loss=[2.0, 1.0])
+    app = run("progress", labeled)
+    app.button(key="stop").click().run()
+    assert labeled.jobs.get(job).stop
+
+
+def test_files_that_cannot_be_read_are_listed(make_project: Callable[..., Project], photos: Path) -> None:
+    (photos / "**broken**.jpg").write_bytes(b"\xff\xd8\xff")
+    project = make_project(photos)
+    embed_by_color(project)
+    table = run("progress", project).dataframe[-1].value
+    assert table["File"].tolist() == ["**broken**.jpg"]
+
+
+# -- export ------------------------------------------------------------------------------------------------------------
+
+
+def write(app: AppTest) -> AppTest:
+    next(button for button in app.button if button.label == "Write").click()
+    return app.run()
+
+
+def test_what_will_be_written_is_said_before_and_after(labeled: Project) -> None:
+    app = run("export", labeled)
+    held_out, _ = labeled.catalog.flags()
+    kept = int(held_out[:30].sum())
+    assert "30 images will be written" in texts(app)
+    assert f"{30 - kept} to learn from (train) · {kept} held out (test)" in texts(app)
+    assert "Left out: 1 unsure or skipped" in texts(app)
+    write(app)
+    out = labeled.folder.with_name("project-export.csv")
+    assert out.read_text().count("\n") == 31
+    assert app.success[0].value == f"30 labels written to {plain(str(out))}"
+    assert app.text_input(key="out csv").value.endswith("project-export-2.csv")
+
+
+def test_filters_narrow_what_is_written(labeled: Project) -> None:
+    app = run("export", labeled)
+    app.checkbox(key="no_flagged").check()
+    app.multiselect(key="classes").set_value(["red"]).run()
+    held_out, _ = labeled.catalog.flags()
+    red = [i for i, name in truth(labeled).items() if name == "red" and 1 < i <= 30]
+    assert f"{len(red)} images will be written" in texts(app)
+    app.segmented_control(key="split").set_value("Held out").run()
+    assert f"{sum(held_out[i - 1] for i in red)} images will be written" in texts(app)
+
+
+def test_an_export_is_never_written_among_the_images_or_over_something(labeled: Project, photos: Path) -> None:
+    app = run("export", labeled)
+    app.text_input(key="out csv").set_value(str(photos / "out.csv"))
+    assert "lies inside the image folder" in write(app).error[0].value
+    taken = photos.parent / "taken.csv"
+    taken.write_text("mine")
+    app.text_input(key="out csv").set_value(str(taken))
+    assert "the file is there already" in plain_again(write(app).error[0].value)
+    assert taken.read_text() == "mine"
+
+
+def plain_again(text: str) -> str:
+    return text.replace("\\", "")
