@@ -65,7 +65,12 @@ export class Legend {
     };
     row.element = button(
       { class: "class", onclick: (event) => this.on.pick(row.index, event) },
-      row.key, row.name, row.enter, row.share, row.count, row.bar,
+      row.key,
+      row.name,
+      row.enter,
+      row.share,
+      row.count,
+      row.bar,
     );
     if (name) this.#name(row, index);
     return row;
@@ -103,12 +108,23 @@ export class Finder {
   constructor(on) {
     this.on = on;
     this.input = h("input", {
-      type: "text", spellcheck: "false", autocomplete: "off", maxlength: "200", oninput: () => this.#look(),
-      onkeydown: (event) => this.#key(event), onblur: () => this.close(),
+      type: "text",
+      spellcheck: "false",
+      autocomplete: "off",
+      maxlength: "200",
+      oninput: () => this.#look(),
+      onkeydown: (event) => this.#key(event),
+      onblur: () => this.close(),
     });
     this.list = h("div", { class: "found", role: "listbox" });
     this.message = h("p", { class: "message", role: "status" });
-    this.element = h("div", { class: "finder panel", role: "dialog", hidden: true }, this.input, this.list, this.message);
+    this.element = h(
+      "div",
+      { class: "finder panel", role: "dialog", hidden: true },
+      this.input,
+      this.list,
+      this.message,
+    );
   }
 
   get isOpen() {
@@ -154,7 +170,10 @@ export class Finder {
     const rows = this.#found.slice(0, 60).map((index, place) =>
       button(
         { class: place === this.#at ? "row current" : "row", role: "option", onclick: () => this.#choose(index) },
-        h("span", { class: "name", text: index === null ? `add new class “${this.input.value.trim()}”` : this.#classes[index] }),
+        h("span", {
+          class: "name",
+          text: index === null ? `add new class “${this.input.value.trim()}”` : this.#classes[index],
+        }),
         h("span", { class: "count", text: index === null ? "" : String(this.#counts[index] || "") }),
         index !== null && this.#keys[index] ? h("kbd", { text: this.#keys[index].toUpperCase() }) : null,
       ),

@@ -3,10 +3,18 @@
 import { button, h } from "./dom.js";
 
 const SHOW = [
-  ["all", "All"], ["disagree", "Model sees it differently"], ["flagged", "Flagged"], ["unsure", "Unsure"],
-  ["skipped", "Skipped"], ["exam", "Check images"],
+  ["all", "All"],
+  ["disagree", "Model sees it differently"],
+  ["flagged", "Flagged"],
+  ["unsure", "Unsure"],
+  ["skipped", "Skipped"],
+  ["exam", "Check images"],
 ];
-const ORDER = [["new", "newest first"], ["old", "oldest first"], ["doubt", "most doubtful first"]];
+const ORDER = [
+  ["new", "newest first"],
+  ["old", "oldest first"],
+  ["doubt", "most doubtful first"],
+];
 
 export class Filters {
   value = { show: "all", class: null, order: "new" };
@@ -14,11 +22,25 @@ export class Filters {
 
   constructor(changed) {
     this.changed = changed;
-    this.chips = SHOW.map(([show, text]) => button({ class: "chip", "data-show": show, text, onclick: () => this.#set({ show, class: null }) }));
+    this.chips = SHOW.map(([show, text]) =>
+      button({ class: "chip", "data-show": show, text, onclick: () => this.#set({ show, class: null }) }),
+    );
     this.byClass = h("select", { "aria-label": "Class", onchange: () => this.#pick() });
-    this.order = h("select", { "aria-label": "Order", onchange: () => this.#set({ order: this.order.value }) }, ...options(ORDER));
+    this.order = h(
+      "select",
+      { "aria-label": "Order", onchange: () => this.#set({ order: this.order.value }) },
+      ...options(ORDER),
+    );
     this.total = h("span", { class: "total" });
-    this.element = h("nav", { class: "filters" }, ...this.chips, this.byClass, h("span", { class: "gap" }), this.total, this.order);
+    this.element = h(
+      "nav",
+      { class: "filters" },
+      ...this.chips,
+      this.byClass,
+      h("span", { class: "gap" }),
+      this.total,
+      this.order,
+    );
     this.setClasses([]);
     this.#mark();
   }
@@ -26,7 +48,9 @@ export class Filters {
   setClasses(classes) {
     if (classes.length === this.#classes.length && this.byClass.options.length) return;
     this.#classes = [...classes];
-    this.byClass.replaceChildren(...options([["", "One class…"], ...classes.map((name, index) => [String(index), name])]));
+    this.byClass.replaceChildren(
+      ...options([["", "One class…"], ...classes.map((name, index) => [String(index), name])]),
+    );
     this.byClass.value = this.value.class === null ? "" : String(this.value.class);
   }
 

@@ -21,7 +21,10 @@ export class Focus {
     this.session = session;
     this.api = api;
     this.on = on;
-    this.pictures = new Pictures((id) => api.view(id), (id) => id === session.timeline.current?.id && on.ready());
+    this.pictures = new Pictures(
+      (id) => api.view(id),
+      (id) => id === session.timeline.current?.id && on.ready(),
+    );
     this.strip = new Strip({ thumb: (id) => api.thumb(id), open: on.open });
     this.frame = h("div", { class: "frame" });
     this.badge = h("div", { class: "badges" });
@@ -102,7 +105,8 @@ export class Focus {
       this.near.replaceChildren(...near.map((one) => this.#neighbour(one, classes)));
     }
     const answer = item?.answer;
-    const word = answer && (answer.kind === "label" ? classes[answer.class] : answer.kind === "skip" ? "skipped" : "unsure");
+    const word =
+      answer && (answer.kind === "label" ? classes[answer.class] : answer.kind === "skip" ? "skipped" : "unsure");
     const badges = [];
     if (item?.flagged) badges.push(h("span", { class: "badge flag", text: "⚑ flagged" }));
     if (word) badges.push(h("span", { class: "badge", "--hue": hue(answer.class ?? 0), text: `answered: ${word}` }));
@@ -132,7 +136,11 @@ export class Focus {
     if (phase === "empty") return ["No images here yet", "Add a folder of images to this project first."];
     if (phase === "preparing") return preparing(state);
     if (phase === "done") return done(state);
-    if (phase === "stuck") return ["No image is ready", `${state.embedded} of ${state.images} images are prepared, and nothing prepares the others right now.`];
+    if (phase === "stuck")
+      return [
+        "No image is ready",
+        `${state.embedded} of ${state.images} images are prepared, and nothing prepares the others right now.`,
+      ];
     return ["", "Looking for the next images…"];
   }
 }
@@ -150,9 +158,20 @@ function preparing({ job }) {
 
 function done(state) {
   const rows = state.classes.map((name, index) =>
-    h("li", { "--hue": hue(index) }, h("span", { class: "name", text: name }), h("b", { text: String(state.counts[index] ?? 0) })),
+    h(
+      "li",
+      { "--hue": hue(index) },
+      h("span", { class: "name", text: name }),
+      h("b", { text: String(state.counts[index] ?? 0) }),
+    ),
   );
-  const left = [state.unsure && `${state.unsure} unsure`, state.flagged && `${state.flagged} flagged`].filter(Boolean).join(", ");
+  const left = [state.unsure && `${state.unsure} unsure`, state.flagged && `${state.flagged} flagged`]
+    .filter(Boolean)
+    .join(", ");
   const text = left ? `${left}: the Review page shows them again.` : "The arrow key ← looks back over your answers.";
-  return ["Everything here is labeled", text, { key: state.counts.join(" "), nodes: [h("ul", { class: "tally" }, ...rows)] }];
+  return [
+    "Everything here is labeled",
+    text,
+    { key: state.counts.join(" "), nodes: [h("ul", { class: "tally" }, ...rows)] },
+  ];
 }

@@ -1,7 +1,7 @@
 // Many images at once: a scrolling wall of tiles with a selection. Only the tiles on screen are in the page, so that
 // tens of thousands of images scroll alike; positions come from arithmetic, not from the browser's layout.
 
-import { h, hue, percent, plural, setText } from "./dom.js";
+import { h, hue, percent, setText } from "./dom.js";
 import { Selection } from "./selection.js";
 
 const WISH = 150; // wished width of a tile
@@ -22,17 +22,28 @@ export class Grid {
   #generation = 0; // a reply for an older list is thrown away
   #drag = null;
 
-  /** load(grid) -> Promise<items>; classes() -> names; isUnsaved(item); on: {changed(), open(item), failed(error)} */
+  /** load() -> Promise<items>; classes() -> names; isUnsaved(item); on: {changed(), open(item), failed(error)} */
   constructor({ thumb, load, classes, isUnsaved, on }) {
     Object.assign(this, { thumb, load, classes, isUnsaved, on });
     this.band = h("div", { class: "band", hidden: true });
     this.wall = h("div", { class: "wall" }, this.band);
     this.hint = h("div", { class: "empty", role: "status", hidden: true }, h("p"));
-    this.element = h("section", {
-      class: "grid", hidden: true, onscroll: () => this.#draw(), onpointerdown: (event) => this.#press(event),
-      onpointermove: (event) => this.#move(event), onpointerup: () => this.#release(), onpointercancel: () => this.#release(),
-      onclick: (event) => this.#click(event), ondblclick: (event) => this.#open(event),
-    }, this.wall, this.hint);
+    this.element = h(
+      "section",
+      {
+        class: "grid",
+        hidden: true,
+        onscroll: () => this.#draw(),
+        onpointerdown: (event) => this.#press(event),
+        onpointermove: (event) => this.#move(event),
+        onpointerup: () => this.#release(),
+        onpointercancel: () => this.#release(),
+        onclick: (event) => this.#click(event),
+        ondblclick: (event) => this.#open(event),
+      },
+      this.wall,
+      this.hint,
+    );
     this.resize = new ResizeObserver(() => this.#measure());
     this.resize.observe(this.element);
   }
@@ -52,6 +63,10 @@ export class Grid {
     this.element.scrollTop = 0;
     this.#append(items);
     this.more();
+  }
+
+  has(id) {
+    return this.#known.has(id);
   }
 
   /** Selected images, or the one under the cursor. */
@@ -102,7 +117,7 @@ export class Grid {
     const generation = this.#generation;
     this.#loading = true;
     try {
-      const items = await this.load(this);
+      const items = await this.load();
       if (generation !== this.#generation) return;
       this.#finished = !this.#append(items);
     } catch (error) {
@@ -211,7 +226,8 @@ export class Grid {
     tile.element = h(
       "div",
       { class: "tile", title: item.name, "data-index": index },
-      h("div", { class: "pic" }, tile.img, h("span", { class: "mark" })), h("div", { class: "caption" }, tile.chip, tile.guess),
+      h("div", { class: "pic" }, tile.img, h("span", { class: "mark" })),
+      h("div", { class: "caption" }, tile.chip, tile.guess),
     );
     tile.element.style.cssText = `width:${this.#width}px;height:${this.#width + CAPTION}px;transform:translate(${x}px,${y}px)`;
     this.#tiles.set(index, tile);
@@ -228,7 +244,8 @@ export class Grid {
     const hasGuess = !item.exam && item.suggestion !== null && item.suggestion !== undefined;
     setText(tile.chip, answer ? (isLabel ? (names[answer.class] ?? "") : WORDS[answer.kind]) : "");
     const differs = hasGuess && isLabel && item.suggestion !== answer.class;
-    const guess = hasGuess && (!answer || differs) ? `${names[item.suggestion]}? ${percent(item.probability ?? 0)}` : "";
+    const guess =
+      hasGuess && (!answer || differs) ? `${names[item.suggestion]}? ${percent(item.probability ?? 0)}` : "";
     setText(tile.guess, guess);
     style.setProperty("--hue", hue(isLabel ? answer.class : 0));
     classList.toggle("labeled", isLabel);
@@ -312,10 +329,5 @@ export class Grid {
     const edge = this.element.getBoundingClientRect();
     if (event.clientY < edge.top + 24) this.element.scrollTop -= 24;
     else if (event.clientY > edge.bottom - 24) this.element.scrollTop += 24;
-  }
-
-  /** "12 selected", or "". */
-  get said() {
-    return this.selection.size ? `${plural(this.selection.size, "image")} selected` : "";
   }
 }

@@ -4,14 +4,41 @@
 const RESERVED = "acfgnrstuz";
 
 const FOCUS = {
-  Enter: "accept", s: "skip", u: "unsure", f: "flag", n: "note", Backspace: "undo", z: "undo",
-  ArrowLeft: "back", ArrowRight: "forward", g: "grid", t: "train", "/": "find", "?": "help", Escape: "close",
+  Enter: "accept",
+  s: "skip",
+  u: "unsure",
+  f: "flag",
+  n: "note",
+  Backspace: "undo",
+  z: "undo",
+  ArrowLeft: "back",
+  ArrowRight: "forward",
+  g: "grid",
+  t: "train",
+  "/": "find",
+  "?": "help",
+  Escape: "close",
 };
 
 const GRID = {
-  Enter: "accept", s: "skip", u: "unsure", f: "flag", n: "note", Backspace: "undo", z: "undo",
-  ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down", " ": "toggle", a: "all",
-  g: "grid", t: "train", "/": "find", "?": "help", Escape: "close",
+  Enter: "accept",
+  s: "skip",
+  u: "unsure",
+  f: "flag",
+  n: "note",
+  Backspace: "undo",
+  z: "undo",
+  ArrowLeft: "left",
+  ArrowRight: "right",
+  ArrowUp: "up",
+  ArrowDown: "down",
+  " ": "toggle",
+  a: "all",
+  g: "grid",
+  t: "train",
+  "/": "find",
+  "?": "help",
+  Escape: "close",
 };
 
 /** What the help shows: [keys, what they do] by view. */
@@ -54,7 +81,9 @@ export function keysFor(classes) {
   const taken = new Set(RESERVED);
   return classes.map((name, index) => {
     if (index < 10) return String((index + 1) % 10);
-    const free = [...name.toLowerCase(), ..."abcdefghijklmnopqrstuvwxyz"].find((c) => /^[a-z]$/.test(c) && !taken.has(c));
+    const free = [...name.toLowerCase(), ..."abcdefghijklmnopqrstuvwxyz"].find(
+      (c) => /^[a-z]$/.test(c) && !taken.has(c),
+    );
     if (free) taken.add(free);
     return free ?? "";
   });
@@ -84,7 +113,9 @@ function nameOf(event) {
 }
 
 function isTyping(element) {
-  return element instanceof HTMLElement && (/^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) || element.isContentEditable);
+  return (
+    element instanceof HTMLElement && (/^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) || element.isContentEditable)
+  );
 }
 
 /** Enter and Space belong to a button or link that was reached with Tab; after a click they stay ours. */

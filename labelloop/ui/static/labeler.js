@@ -4,21 +4,22 @@
 import { Api } from "./api.js";
 import { Finder, Legend } from "./classes.js";
 import { button, h, hue } from "./dom.js";
-import { Filters } from "./filters.js";
 import { Focus } from "./focus.js";
-import { Grid } from "./grid.js";
 import { readKey } from "./keys.js";
+import { Many } from "./many.js";
 import { acked, pressed, whenPainted } from "./measure.js";
 import { Help, Note, Preview, Toast } from "./panels.js";
 import { Session } from "./session.js";
 import { Status } from "./status.js";
 
-const GRID_LOAD = 60;
-const REVIEW_LOAD = 200;
+const QUEUE = 24; // images asked for at a time
 const SAID = { skip: "skipped", unsure: "unsure" };
 
 export function mount({ parentElement, data }) {
-  const root = parentElement instanceof ShadowRoot ? parentElement : (parentElement.shadowRoot ?? parentElement.attachShadow({ mode: "open" }));
+  const root =
+    parentElement instanceof ShadowRoot
+      ? parentElement
+      : (parentElement.shadowRoot ?? parentElement.attachShadow({ mode: "open" }));
   let page = new Labeler(root, data);
   return {
     update({ data: now }) {
@@ -39,11 +40,9 @@ class Labeler {
   constructor(root, data) {
     this.data = data;
     this.api = new Api(data.base);
-    this.session = new Session({ api: this.api, base: data.base, by: data.by, on: {
-      changed: () => this.#drawSoon(),
-      saved: (upTo) => acked(upTo),
-      refused: (text) => this.#refuse(text),
-    } });
+    const on = { changed: () => this.#drawSoon(), saved: acked, refused: (text) => this.#refuse(text) };
+    const wanted = data.mode === "review" ? 0 : QUEUE;
+    this.session = new Session({ api: this.api, base: data.base, by: data.by, wanted, on });
     this.view = data.mode === "review" ? "grid" : "focus";
     this.#build(root);
     document.addEventListener("keydown", this.#key, { capture: true });
@@ -51,7 +50,7 @@ class Labeler {
     window.addEventListener("beforeunload", this.#leave);
     window.addEventListener("resize", this.fit);
     for (const wait of [50, 400, 1500]) setTimeout(this.fit, wait); // elements above may still be arriving
-    this.session.start().then(() => this.#isReview() && this.grid.reset([]));
+    this.session.start().then(() => this.#isReview() && this.many.open());
     this.#draw();
   }
 
@@ -62,7 +61,7 @@ class Labeler {
     window.removeEventListener("resize", this.fit);
     this.session.close();
     this.focus.close();
-    this.grid.close();
+    this.many.grid.close();
     this.element.remove();
     this.style.remove();
   }
@@ -86,52 +85,84 @@ class Labeler {
     this.preview = new Preview();
     this.note = new Note((items, text) => this.#keepNote(items, text));
     this.legend = new Legend({ pick: (index, event) => this.#act("label", event, index), add: () => this.#find(true) });
-    this.finder = new Finder({ pick: (index) => this.#act("label", new Event("found"), index), add: (name) => session.addClass(name), closed() {} });
-    this.focus = new Focus(session, api, { open: (item) => this.#browse(item), ready: () => this.#draw() });
-    this.grid = new Grid({
-      thumb: (id) => api.thumb(id), load: (grid) => this.#load(grid), classes: () => session.classes,
-      isUnsaved: (item) => session.isUnsaved(item),
-      on: { changed: () => this.#sayGrid(), open: (item) => this.preview.open(api.view(item.id), item.name), failed: (error) => this.#refuse(error.message) },
+    this.finder = new Finder({
+      pick: (index) => this.#act("label", new Event("found"), index),
+      add: (name) => session.addClass(name),
+      closed() {},
     });
-    this.filters = new Filters(() => this.grid.reset([]));
-    this.filters.element.hidden = !this.#isReview();
-    this.gridSaid = h("p", { class: "grid-said", role: "status" });
+    this.focus = new Focus(session, api, { open: (item) => this.#browse(item), ready: () => this.#draw() });
+    this.many = new Many(session, api, this.#isReview(), {
+      say: (answer, n) => this.#say(answer, n),
+      toast: (text) => this.toast.say(text),
+      note: (items) => this.note.open(items),
+      open: (item) => this.preview.open(api.view(item.id), item.name),
+      failed: (text) => this.#refuse(text),
+      draw: () => this.#draw(),
+    });
     this.status = new Status(this.data.by, this.#buttons());
-    const aside = h("aside", {}, this.gridSaid, this.legend.element, this.#actions());
-    const body = h("div", { class: "body" }, h("div", { class: "views" }, this.focus.element, this.grid.element, this.status.trouble, this.note.element, this.toast.element), aside);
-    this.element = h("div", { class: "ll" }, this.status.element, this.filters.element, body, this.finder.element, this.help.element, this.preview.element);
+    this.element = this.#layout();
     this.element.style.visibility = "hidden"; // until the style is there
     this.element.dataset.mode = this.data.mode;
-    this.style.addEventListener("load", () => { this.element.style.visibility = ""; this.fit(); });
+    this.style.addEventListener("load", () => {
+      this.element.style.visibility = "";
+      this.fit();
+    });
     root.append(this.style, this.element);
   }
 
+  #layout() {
+    const { focus, many, status, legend, finder, help, preview, note, toast } = this;
+    const views = [focus.element, many.grid.element, status.trouble, note.element, toast.element];
+    const aside = h("aside", {}, many.said, legend.element, this.#actions());
+    const body = h("div", { class: "body" }, h("div", { class: "views" }, ...views), aside);
+    const over = [finder.element, help.element, preview.element];
+    return h("div", { class: "ll" }, status.element, many.filters.element, body, ...over);
+  }
+
   #buttons() {
-    const grid = button({ class: "quiet", title: "many images at once", onclick: (event) => this.#act("grid", event) }, "Grid ", h("kbd", { text: "G" }));
-    const help = button({ class: "quiet", title: "all keys", onclick: (event) => this.#act("help", event) }, "Keys ", h("kbd", { text: "?" }));
-    this.gridButton = grid;
+    const grid = button(
+      { class: "quiet", title: "many images at once", onclick: (event) => this.#act("grid", event) },
+      "Grid ",
+      h("kbd", { text: "G" }),
+    );
+    const help = button(
+      { class: "quiet", title: "all keys", onclick: (event) => this.#act("help", event) },
+      "Keys ",
+      h("kbd", { text: "?" }),
+    );
     grid.hidden = this.#isReview();
     return [grid, help];
   }
 
   #actions() {
-    const action = (name, text, key) => button({ class: "action", "data-action": name, onclick: (event) => this.#act(name, event) }, text, h("kbd", { text: key }));
-    return h("div", { class: "actions" },
-      action("skip", "Skip", "S"), action("unsure", "Unsure", "U"), action("flag", "Flag", "F"),
-      action("note", "Note", "N"), action("find", "Find", "/"), action("undo", "Undo", "⌫"));
+    const action = (name, text, key) =>
+      button(
+        { class: "action", "data-action": name, onclick: (event) => this.#act(name, event) },
+        text,
+        h("kbd", { text: key }),
+      );
+    return h(
+      "div",
+      { class: "actions" },
+      action("skip", "Skip", "S"),
+      action("unsure", "Unsure", "U"),
+      action("flag", "Flag", "F"),
+      action("note", "Note", "N"),
+      action("find", "Find", "/"),
+      action("undo", "Undo", "⌫"),
+    );
   }
 
   #draw() {
     const { session } = this;
     const isFocus = this.view === "focus";
     this.legend.setClasses(session.classes);
-    this.filters.setClasses(session.classes);
     this.legend.show(isFocus ? session.timeline.current : null, session.state?.counts ?? []);
     this.element.dataset.view = this.view;
     this.focus.element.hidden = !isFocus;
-    this.grid.element.hidden = isFocus;
+    this.many.grid.element.hidden = isFocus;
     if (isFocus) this.focus.show();
-    else this.grid.refresh();
+    else this.many.show();
     this.status.show(session, this.#refused);
   }
 
@@ -141,12 +172,7 @@ class Labeler {
     requestAnimationFrame(() => {
       this.#drawing = false;
       if (this.element.isConnected) this.#draw();
-      if (this.view === "grid" && !this.#isReview() && this.grid.items.every((item) => item.answer)) this.grid.again();
     });
-  }
-
-  #sayGrid() {
-    if (this.gridSaid) this.gridSaid.textContent = this.view === "grid" ? this.grid.said || "Select images, then choose a class" : "";
   }
 
   #refuse(text) {
@@ -172,8 +198,8 @@ class Labeler {
     if (panel) return panel.close();
     if (action !== "undo") this.#refused = "";
     if (this.#common(action)) return;
-    if (this.view === "grid") this.#actOnGrid(action, event, index);
-    else this.#actOnImage(action, event, index);
+    if (this.view === "focus") this.#actOnImage(action, event, index);
+    else this.many.act(action, event, index);
   }
 
   #common(action) {
@@ -181,6 +207,7 @@ class Labeler {
     else if (action === "find") this.#find(false);
     else if (action === "train") this.#train();
     else if (action === "grid") this.#toggleGrid();
+    else if (action === "undo") this.#undo();
     else return false;
     return true;
   }
@@ -191,7 +218,6 @@ class Labeler {
     if (action === "label") this.#answer({ kind: "label", class: index }, "human", event);
     else if (action === "skip" || action === "unsure") this.#answer({ kind: action }, "human", event);
     else if (action === "accept") this.#accept(item, event);
-    else if (action === "undo") this.#undo();
     else if (action === "back" || action === "forward") this.#step(action === "back" ? -1 : 1);
     else if (action === "flag" && item) this.toast.say(session.flag([item]) ? "flagged" : "flag removed");
     else if (action === "note" && item) return this.note.open([item]);
@@ -203,7 +229,10 @@ class Labeler {
     const item = session.timeline.current;
     const skipsBroken = answer.kind === "skip" && item && focus.pictures.hasFailed(item.id);
     if (!focus.wasOnScreen(item, event.timeStamp) && !skipsBroken) return this.toast.say("wait for the image");
-    const seq = session.answer([item], () => answer, { source, seconds: skipsBroken ? null : focus.seconds(event.timeStamp) });
+    const seq = session.answer([item], () => answer, {
+      source,
+      seconds: skipsBroken ? null : focus.seconds(event.timeStamp),
+    });
     session.timeline.advance(focus.pictures.isReady);
     this.#draw();
     this.#say(answer);
@@ -222,11 +251,13 @@ class Labeler {
     if (!items) return this.toast.say("nothing to undo");
     this.toast.say(items.length > 1 ? `undone, ${items.length} images` : "undone");
     if (this.view === "focus") this.session.timeline.goTo(items[0]);
-    else this.grid.reveal(items[0]);
+    else this.many.grid.reveal(items[0]);
+    this.#draw();
   }
 
   #step(by) {
-    if (!this.session.timeline.step(by)) this.toast.say(by < 0 ? "this is the first one" : "this is the last one so far");
+    if (!this.session.timeline.step(by))
+      this.toast.say(by < 0 ? "this is the first one" : "this is the last one so far");
     this.session.refill();
   }
 
@@ -272,44 +303,6 @@ class Labeler {
     this.view = this.view === "grid" ? "focus" : "grid";
     if (this.view === "focus" && timeline.current?.answer) timeline.advance(this.focus.pictures.isReady);
     this.#draw();
-    if (this.view === "grid") this.grid.reset([timeline.current, ...timeline.ahead()].filter((item) => item && !item.answer));
-  }
-
-  #load(grid) {
-    if (!this.#isReview()) return this.session.more(grid.items.filter((item) => !item.answer).map((item) => item.id), GRID_LOAD);
-    // an image that was answered here may have left the list on the server: step back by that many, known ones are dropped
-    const touched = grid.items.filter((item) => item.seq).length;
-    return this.api.review({ ...this.filters.value, offset: Math.max(0, grid.items.length - touched), n: REVIEW_LOAD }).then((reply) => {
-      this.filters.total.textContent = `${reply.total.toLocaleString("en")} images`;
-      return reply.items;
-    });
-  }
-
-  #actOnGrid(action, event, index) {
-    if (this.grid.act(action, event)) return;
-    if (action === "undo") this.#undo();
-    else this.#actOnTargets(action, index, this.grid.targets());
-    this.#draw();
-  }
-
-  #actOnTargets(action, index, items) {
-    const { session, grid, toast } = this;
-    if (!items.length) return toast.say("select images first");
-    const source = items.length > 1 ? "bulk" : "human";
-    if (action === "accept") return this.#acceptAll(items);
-    if (action === "flag") return toast.say(session.flag(items) ? `${items.length} flagged` : `${items.length} not flagged any more`);
-    if (action === "note") return this.note.open(items);
-    const answer = action === "label" ? { kind: "label", class: index } : { kind: action };
-    session.answer(items, () => answer, { source });
-    grid.answered();
-    this.#say(answer, items.length);
-  }
-
-  #acceptAll(items) {
-    const guessed = items.filter((item) => !item.exam && item.suggestion !== null && item.suggestion !== undefined);
-    if (!guessed.length) return this.toast.say("nothing is suggested here");
-    this.session.answer(guessed, (item) => ({ kind: "label", class: item.suggestion }), { source: "accepted" });
-    this.grid.answered();
-    this.toast.say(guessed.length > 1 ? `${guessed.length} suggestions taken` : "suggestion taken");
+    if (this.view === "grid") this.many.open();
   }
 }

@@ -1,6 +1,7 @@
 // From key press to picture, in milliseconds, kept for the benchmark in window.__labelloop.paints.
 
 const KEPT = 1000;
+const PATIENCE = 5000; // there may be no next picture at all
 const paints = [];
 const unacked = new Map(); // seq -> entry
 window.__labelloop = { paints };
@@ -16,9 +17,9 @@ export function pressed(event, image, seq) {
 
 /** Fills in t_paint: the frame after the one that sees the next picture complete. */
 export function whenPainted(entry, isComplete) {
-  requestAnimationFrame(function look() {
-    if (!isComplete()) requestAnimationFrame(look);
-    else requestAnimationFrame((now) => (entry.t_paint = now));
+  requestAnimationFrame(function look(now) {
+    if (isComplete()) requestAnimationFrame((painted) => (entry.t_paint = painted));
+    else if (now - entry.t_key < PATIENCE) requestAnimationFrame(look);
   });
 }
 

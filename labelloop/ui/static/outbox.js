@@ -59,11 +59,6 @@ export class Outbox {
   /** After this nothing more is pushed; what waits is still sent. */
   close() {
     this.#on = { acked() {}, changed() {}, refused() {} };
-    if (!this.waiting) this.#end();
-  }
-
-  #end() {
-    clearTimeout(this.#timer);
     window.removeEventListener("online", this.retry);
   }
 

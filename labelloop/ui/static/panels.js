@@ -30,7 +30,9 @@ export class Help extends Panel {
     const title = view === "focus" ? "Keys" : "Keys and mouse";
     const close = button({ class: "quiet", text: "close" });
     const note = "Each answer is saved at once. More than ten classes get letters, shown beside their names.";
-    this.element.replaceChildren(h("div", { class: "panel" }, h("h2", { text: title }), h("dl", {}, ...rows), h("p", { text: note }), close));
+    this.element.replaceChildren(
+      h("div", { class: "panel" }, h("h2", { text: title }), h("dl", {}, ...rows), h("p", { text: note }), close),
+    );
     this.element.hidden = false;
   }
 }
@@ -53,8 +55,12 @@ export class Note {
   constructor(keep) {
     this.keep = keep;
     this.input = h("input", {
-      type: "text", maxlength: "2000", placeholder: "a note: Enter keeps it, Esc cancels", "aria-label": "Note",
-      onkeydown: (event) => this.#key(event), onblur: () => this.#end(),
+      type: "text",
+      maxlength: "2000",
+      placeholder: "a note: Enter keeps it, Esc cancels",
+      "aria-label": "Note",
+      onkeydown: (event) => this.#key(event),
+      onblur: () => this.#end(),
     });
     this.element = h("div", { class: "note panel", hidden: true }, this.input);
   }

@@ -14,8 +14,8 @@ export class Session {
   state = null;
   timeline = new Timeline();
   trouble = null; // text: the server could not be asked
-  wanted = 24; // images to ask for
   #api;
+  #wanted; // images to ask for; 0 for a page that shows no next image
   #by;
   #on;
   #strokes = []; // [[{item, before}]]: one step of undo each
@@ -28,8 +28,9 @@ export class Session {
   #begun = false;
 
   /** on: {changed(), saved(acked), refused(text)} */
-  constructor({ api, base, by, on }) {
+  constructor({ api, base, by, wanted, on }) {
     this.#api = api;
+    this.#wanted = wanted;
     this.#by = by;
     this.#on = on;
     this.outbox = new Outbox({
@@ -50,7 +51,7 @@ export class Session {
   }
 
   #begin = async () => {
-    this.#take(await this.#api.queue(this.outbox.client, this.timeline.have(), this.wanted));
+    this.#take(await this.#api.queue(this.outbox.client, this.timeline.have(), this.#wanted));
     this.#on.changed();
     const past = (await this.#api.recent(this.#by, 50)).items.reverse().map((item) => this.same(item));
     this.timeline.addPast(past);
@@ -77,9 +78,14 @@ export class Session {
   /** The object that stands for this image here, so that all views show one truth; news never changes what is in use. */
   same(fresh) {
     const known = this.#items.get(fresh.id);
-    if (known && !this.#unsaved.has(known) && !known.answer && !this.timeline.has(known.id)) Object.assign(known, fresh);
-    else if (!known) this.#items.set(fresh.id, fresh);
+    if (!known) this.#items.set(fresh.id, fresh);
+    else if (!this.#inUse(known)) Object.assign(known, fresh);
     return known ?? fresh;
+  }
+
+  #inUse(item) {
+    if (this.#unsaved.has(item)) return true;
+    return this.#wanted > 0 && (Boolean(item.answer) || this.timeline.has(item.id));
   }
 
   /**
@@ -166,16 +172,22 @@ export class Session {
   #push(item, event) {
     this.#unsaved.add(item);
     item.seq = this.outbox.push({
-      image: item.id, kind: event.kind, class: event.class ?? null, note: event.note ?? null,
-      source: event.source ?? "human", seconds: event.seconds ?? null, round: item.round ?? null,
-      strategy: item.strategy ?? null, suggestion: item.suggestion ?? null, probability: item.probability ?? null,
+      image: item.id,
+      kind: event.kind,
+      class: event.class ?? null,
+      note: event.note ?? null,
+      source: event.source ?? "human",
+      seconds: event.seconds ?? null,
+      round: item.round ?? null,
+      strategy: item.strategy ?? null,
+      ...shownGuess(item),
     });
     return item.seq;
   }
 
   #send(body, timeout) {
     const own = body.client === this.outbox.client;
-    const wish = own ? { have: this.timeline.have(), n: this.wanted } : { have: [], n: 0 };
+    const wish = own ? { have: this.timeline.have(), n: this.#wanted } : { have: [], n: 0 };
     return this.#api.answers({ ...body, ...wish }, timeout);
   }
 
@@ -209,7 +221,9 @@ export class Session {
   }
 
   #fetchQueue() {
-    return this.#ask(async () => this.#take(await this.#api.queue(this.outbox.client, this.timeline.have(), this.wanted)));
+    return this.#ask(async () =>
+      this.#take(await this.#api.queue(this.outbox.client, this.timeline.have(), this.#wanted)),
+    );
   }
 
   /** Runs one question to the server; a failure is told, and the poll asks again. */
@@ -234,8 +248,8 @@ export class Session {
   }
 
   #wait() {
-    const busy = isActive(this.state?.job) || !this.timeline.current || this.trouble || this.outbox.trouble;
-    return busy ? BUSY_POLL : IDLE_POLL;
+    const isEmpty = this.#wanted > 0 && !this.timeline.current;
+    return isEmpty || isActive(this.state?.job) || this.trouble || this.outbox.trouble ? BUSY_POLL : IDLE_POLL;
   }
 
   #poll = async () => {
@@ -248,6 +262,13 @@ export class Session {
     if (version !== undefined && this.state?.version !== version) await this.#fetchQueue();
     this.#schedule();
   };
+}
+
+/** What the person saw before answering: nothing for a check image. */
+function shownGuess({ exam, suggestion, probability }) {
+  return exam
+    ? { suggestion: null, probability: null }
+    : { suggestion: suggestion ?? null, probability: probability ?? null };
 }
 
 export function isActive(job) {

@@ -16,7 +16,17 @@ export class Status {
     this.who = h("span", { class: "who", text: by });
     this.bar = h("div", { class: "hairline" });
     this.trouble = h("div", { class: "trouble", role: "alert", hidden: true });
-    const line = h("div", { class: "line" }, this.labeled, this.accuracy, this.job, h("span", { class: "gap" }), this.saved, this.who, ...buttons);
+    const line = h(
+      "div",
+      { class: "line" },
+      this.labeled,
+      this.accuracy,
+      this.job,
+      h("span", { class: "gap" }),
+      this.saved,
+      this.who,
+      ...buttons,
+    );
     this.element = h("header", {}, line, this.bar);
   }
 
@@ -51,7 +61,8 @@ function accuracy({ n, wanted, accuracy: value, low, high }) {
 }
 
 function jobText(job) {
-  if (job?.state === "failed") return `${job.kind === "embed" ? "reading the images" : "training"} failed: ${job.message}`;
+  if (job?.state === "failed")
+    return `${job.kind === "embed" ? "reading the images" : "training"} failed: ${job.message}`;
   if (!isActive(job)) return "";
   const what = job.kind === "embed" ? "getting to know the images" : "training";
   if (job.state === "waiting") return `${what}: starting…`;

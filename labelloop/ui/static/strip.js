@@ -43,7 +43,9 @@ export class Strip {
     cell.element = h(
       "div",
       { class: place === BEFORE ? "cell current none" : "cell none", onclick: () => cell.item && open(cell.item) },
-      cell.img, h("span", { class: "tick" }), cell.word,
+      cell.img,
+      h("span", { class: "tick" }),
+      cell.word,
     );
     return cell;
   }

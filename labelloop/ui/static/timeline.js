@@ -93,7 +93,10 @@ export class Timeline {
   }
 
   #forget() {
-    const extra = Math.min(this.at - MEMORY, this.items.findIndex((item) => !item.answer));
+    const extra = Math.min(
+      this.at - MEMORY,
+      this.items.findIndex((item) => !item.answer),
+    );
     if (extra <= 0) return;
     this.items.splice(0, extra);
     this.at -= extra;

@@ -1,0 +1,94 @@
+// Many images at once: what the grid shows (the next images, or a review of answered ones), and what a key does to all
+// that are selected.
+
+import { h, plural } from "./dom.js";
+import { Filters } from "./filters.js";
+import { Grid } from "./grid.js";
+
+const NEXT_LOAD = 60;
+const REVIEW_LOAD = 200;
+
+export class Many {
+  /** on: {say(answer, n), toast(text), note(items), open(item), failed(text), draw()} */
+  constructor(session, api, isReview, on) {
+    Object.assign(this, { session, api, isReview, on });
+    this.said = h("p", { class: "grid-said", role: "status" });
+    this.grid = new Grid({
+      thumb: (id) => api.thumb(id),
+      load: () => (isReview ? this.#loadReview() : this.#loadNext()),
+      classes: () => session.classes,
+      isUnsaved: (item) => session.isUnsaved(item),
+      on: { changed: () => this.#saySelected(), open: on.open, failed: (error) => on.failed(error.message) },
+    });
+    this.filters = new Filters(() => this.grid.reset([]));
+    this.filters.element.hidden = !isReview;
+  }
+
+  /** Starts over: with the images that come next, or with the review as filtered. */
+  open() {
+    const { timeline } = this.session;
+    const next = [timeline.current, ...timeline.ahead()].filter((item) => item && !item.answer);
+    this.grid.reset(this.isReview ? [] : next);
+  }
+
+  /** Shows the newest truth; asks for more images when all of these have an answer. */
+  show() {
+    this.filters.setClasses(this.session.classes);
+    this.grid.refresh();
+    if (!this.isReview && this.grid.items.every((item) => item.answer)) this.grid.again();
+  }
+
+  /** What a key or button means for the selected images. */
+  act(action, event, index) {
+    if (this.grid.act(action, event)) return;
+    const items = this.grid.targets();
+    if (!items.length) this.on.toast("select images first");
+    else if (action === "accept") this.#accept(items);
+    else if (action === "flag") this.#flag(items);
+    else if (action === "note") this.on.note(items);
+    else this.#answer(items, action === "label" ? { kind: "label", class: index } : { kind: action });
+    this.on.draw();
+  }
+
+  #answer(items, answer) {
+    this.session.answer(items, () => answer, { source: items.length > 1 ? "bulk" : "human" });
+    this.grid.answered();
+    this.on.say(answer, items.length);
+  }
+
+  #accept(items) {
+    const guessed = items.filter((item) => !item.exam && item.suggestion !== null);
+    if (!guessed.length) return this.on.toast("nothing is suggested here");
+    this.session.answer(guessed, (item) => ({ kind: "label", class: item.suggestion }), { source: "accepted" });
+    this.grid.answered();
+    this.on.toast(guessed.length > 1 ? `${guessed.length} suggestions taken` : "suggestion taken");
+  }
+
+  #flag(items) {
+    const isFlagged = this.session.flag(items);
+    this.on.toast(`${plural(items.length, "image")} ${isFlagged ? "flagged" : "not flagged any more"}`);
+  }
+
+  #loadNext() {
+    const have = this.grid.items.filter((item) => !item.answer).map((item) => item.id);
+    return this.session.more(have, NEXT_LOAD);
+  }
+
+  async #loadReview() {
+    // Images answered here may have left the list on the server: start that much earlier, and pass over known ones.
+    const touched = this.grid.items.filter((item) => item.seq).length;
+    let offset = Math.max(0, this.grid.items.length - touched);
+    for (;;) {
+      const reply = await this.api.review({ ...this.filters.value, offset, n: REVIEW_LOAD });
+      this.filters.total.textContent = plural(reply.total, "image");
+      const fresh = reply.items.filter((item) => !this.grid.has(item.id)).map((item) => this.session.same(item));
+      if (fresh.length || !reply.items.length) return fresh;
+      offset += reply.items.length;
+    }
+  }
+
+  #saySelected() {
+    const n = this.grid.selection.size;
+    this.said.textContent = n ? `${plural(n, "image")} selected` : "Select images, then choose a class";
+  }
+}
