@@ -62,8 +62,19 @@ def start(project: Project, kind: JobKind) -> Job:
                 start_new_session=True,  # closing the app's terminal does not end it
                 env={**os.environ, **WORKER_ENV},
             )
-        threading.Thread(target=process.wait, daemon=True).start()  # or it stays as a zombie while the app runs
+        threading.Thread(target=_watch, args=(process, project, job_id), daemon=True).start()
     return project.jobs.get(job_id)
+
+
+def _watch(process: subprocess.Popen[bytes], project: Project, job_id: int) -> None:
+    """Wait for a worker, so that it is no zombie; one that ended without a word has failed, and the log says why."""
+    status = process.wait()
+    if project.jobs.get(job_id).is_open:
+        last_words = (project.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+        end = f"was killed (signal {-status})" if status < 0 else f"ended with status {status}"
+        message = f"the background process {end}; start it again and it goes on where it was. {' '.join(last_words)}"
+        project.jobs.report(job_id, state="failed", message=message)
+    project.close()
 
 
 def resume(project: Project) -> None:
@@ -92,9 +103,14 @@ def describe(job: Job | None) -> dict[str, Any] | None:
 # -- the work -------------------------------------------------------------------------------------------------------
 
 
-def embed(project: Project, *, announce: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[Progress]:
-    """Scan the folders and embed what has no features yet, a chunk of files at a time: the first images are ready
-    while the rest is still being read. Stopped or killed, it goes on where it was."""
+def embed(
+    project: Project, *, announce: Callable[[str], None] = print, stop: Callable[[], bool] = bool
+) -> Iterator[Progress]:
+    """Scan the folders and embed what has no features yet, a chunk of files at a time.
+
+    So the first images are ready while the rest is still being read. Stopped or killed, it goes on where it was. Before
+    weights are downloaded, `announce` is told.
+    """
     from labelloop.backbone import load_backbone
 
     in_charge = project.features_in_charge
@@ -136,7 +152,9 @@ def _weights(project: Project, path: str | None) -> Path | None:
     return None if path is None else project.folder / path
 
 
-def fine_tune(project: Project, *, announce: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[Progress]:
+def fine_tune(
+    project: Project, *, announce: Callable[[str], None] = print, stop: Callable[[], bool] = bool
+) -> Iterator[Progress]:
     """Fine-tune the backbone on the labels, embed the pool with it, and put it in charge if it does better.
 
     It starts from the pretrained weights and the head on their features. It is compared with what is in charge on

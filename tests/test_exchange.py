@@ -12,7 +12,7 @@ from labelloop.exchange import Filter, export_labels, import_labels, plan, recor
 from labelloop.types import Event
 from tests.conftest import draw, truth
 
-WHAT = "image_id class_index source by at seconds round strategy suggestion probability".split()
+WHAT = ["image_id", "class_index", "source", "by", "at", "seconds", "round", "strategy", "suggestion", "probability"]
 
 
 def known(project):

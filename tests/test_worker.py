@@ -1,6 +1,7 @@
 """Background work: it resumes where it was, says what happened, and never puts something worse in charge."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,13 @@ def test_a_killed_process_leaves_a_project_that_goes_on(project, photos):
     wait_until(lambda: not project.jobs.get(again.id).is_open)
     assert project.jobs.get(again.id).state == "done"
     assert read_board(project).embedded.all()
+
+
+def test_a_process_that_dies_at_once_is_said_at_once(project, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    job = worker.start(project, "embed")
+    wait_until(lambda: not project.jobs.get(job.id).is_open)
+    assert project.jobs.get(job.id).message.startswith("the background process ended with status 1; start it again")
 
 
 def test_a_running_process_stops_when_told_to(project, photos):
