@@ -57,6 +57,7 @@ class Project:
     notes: dict[int, str] = field(default_factory=dict)
     seqs: dict[str, set[int]] = field(default_factory=dict)
     refuse: tuple[int, str] | None = None  # status and text for every POST of answers
+    flight: int = 1000  # answers stored of one request; the others must be sent again
     delay: float = 0.0  # seconds before any answer
     exam_every: int = 10
 
@@ -175,7 +176,7 @@ def routes(project: Project) -> list[Any]:
         assert request.headers["X-Labelloop"] == "1"
         if project.refuse:
             return JSONResponse({"error": project.refuse[1]}, project.refuse[0])
-        for answer in body["answers"]:
+        for answer in body["answers"][: project.flight]:
             if answer["kind"] == "label" and not 0 <= answer["class"] < len(project.classes):
                 project.seqs.setdefault(body["client"], set()).add(answer["seq"])
                 return JSONResponse({"error": "there is no such class", "seq": answer["seq"]}, 400)

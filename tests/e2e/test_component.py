@@ -231,6 +231,17 @@ def test_a_refusal_is_told_and_tried_again(page: Page, stub: Stub, errors: Error
     assert said(project) == [(1, "label", 0), (2, "label", 1)]
 
 
+def test_what_was_not_acknowledged_is_sent_again(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    project = open_page(page, stub())
+    project.refuse, project.flight = (503, "busy"), 2
+    press(page, "1", "2", "3", "1", "2")
+    expect(page.locator(".saved")).to_have_text("5 waiting")
+    project.refuse = None
+    saved(page)
+    assert said(project) == [(i + 1, "label", k) for i, k in enumerate([0, 1, 2, 0, 1])]
+
+
 def test_a_reload_sends_what_waited(context: BrowserContext, page: Page, stub: Stub, errors: Errors) -> None:
     errors.expected += OFFLINE
     project = open_page(page, stub())
@@ -268,6 +279,17 @@ def test_one_bad_answer_does_not_hold_up_the_others(page: Page, stub: Stub, erro
     press(page, "2")
     saved(page)
     assert said(project) == [(2, "label", 1)]
+
+
+def test_a_key_that_bounces_does_not_label_an_image_nobody_saw(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    page.evaluate("""() => {
+      for (const key of "12") document.body.dispatchEvent(new KeyboardEvent("keydown", { key, composed: true }));
+    }""")
+    expect(page.locator(".toast")).to_have_text("wait for the image")
+    expect_image(page, 2)
+    saved(page)
+    assert said(project) == [(1, "label", 0)]
 
 
 BURST = """async () => {
