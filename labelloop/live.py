@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,21 @@ import numpy as np
 
 from labelloop import strategies, worker
 from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
-from labelloop.loop import Board, Choice, Learned, choose, learn, load_strategies, read_board, read_features, record
+from labelloop.loop import (
+    Board,
+    Choice,
+    Learned,
+    choose,
+    learn,
+    load_strategies,
+    mix_exam,
+    read_board,
+    read_features,
+    record,
+)
 from labelloop.project import Project
 from labelloop.strategies import Strategy
-from labelloop.types import Event, Pick
+from labelloop.types import ANSWERS, Event, Pick
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +43,21 @@ FORGET_CLIENT_SECONDS = 120.0  # a page not heard of for so long gives its image
 
 @dataclass
 class Client:
-    """One open page: the images it has."""
+    """One open page: the images that are meant for it and for no other page."""
 
+    queue: list[Pick] = field(default_factory=list)
     pinned: set[int] = field(default_factory=set)  # on screen or about to be
-    handed: set[int] = field(default_factory=set)  # everything it was given
+    given: dict[int, tuple[int, Pick]] = field(default_factory=dict)  # what it may show: id → (round, pick)
     seen: float = 0.0
     wants: int = QUEUE
+
+    def showed(self, image_ids: Iterable[int]) -> list[tuple[int, Pick]]:
+        """Those of the images that it was given and shows for the first time, with their rounds."""
+        return [self.given.pop(image_id) for image_id in image_ids if image_id in self.given]
+
+    def next(self, answered: Collection[int]) -> list[Pick]:
+        """What it may be given."""
+        return [pick for pick in self.queue if pick.image_id not in self.pinned and pick.image_id not in answered]
 
 
 class Live:
@@ -47,9 +67,8 @@ class Live:
         self.project = project
         self.board: Board = read_board(project)
         self.learned: Learned | None = None
-        self.queue: list[Pick] = []
         self.round = 0
-        self._shown = False  # whether somebody was given an image of this round
+        self._given_out = False  # whether somebody was given an image of this round
         self.version = 0  # grows with every new queue
         self.seen_event = -1  # the newest event the queue is based on
         self.notice: str | None = None
@@ -57,8 +76,9 @@ class Live:
         self._strategy: tuple[str, Strategy | None, tuple[str, ...]] = (project.settings.strategy, None, ())
         self._strategy_that_works = "auto"
         self._clients: dict[str, Client] = {}
+        self._newcomer = Client()  # its queue waits for the next page that opens
         self._answered: set[int] = set()  # since the thread last looked
-        self._to_log: list[tuple[int, list[Pick]]] = []
+        self._to_log: list[tuple[int, Pick]] = []
         self._lock = threading.Lock()
         self._newer = threading.Condition(self._lock)
         self._wake = threading.Event()
@@ -83,7 +103,10 @@ class Live:
         """Append answers; on disk when this returns. Raises NotSaved or BadInput with nothing written."""
         self.project.log.append(events)
         with self._lock:
-            self._answered.update(event.image_id for event in events if event.kind in ("label", "unsure", "skip"))
+            self._answered.update(event.image_id for event in events if event.kind in ANSWERS)
+            for event in events:
+                if event.client in self._clients:
+                    self._to_log += self._clients[event.client].showed([event.image_id])
         self._wake.set()
 
     def wake(self) -> None:
@@ -93,18 +116,15 @@ class Live:
     def take(self, client: str, have: Collection[int], n: int) -> list[Pick]:
         """The next n images for one page: not what it has, not what other pages have."""
         with self._lock:
-            now = time.monotonic()
-            me = self._clients.setdefault(client, Client())
-            me.seen, me.pinned, me.wants = now, set(have), max(n, QUEUE)
-            self._forget_old_clients(now)
-            others = set().union(*(c.handed for c in self._clients.values() if c is not me), set())
-            avoid = others | me.pinned | self._answered
-            picks = [pick for pick in self.queue if pick.image_id not in avoid][:n]
-            new = [pick for pick in picks if pick.image_id not in me.handed]
-            me.handed = me.pinned | {pick.image_id for pick in picks}
-            if new:
-                self._to_log.append((self.round, new))
-                self._shown = True
+            if client not in self._clients:
+                self._clients[client], self._newcomer = self._newcomer, Client()
+                self._wake.set()
+            me = self._clients[client]
+            me.seen, me.pinned, me.wants = time.monotonic(), set(have), max(n, QUEUE)
+            self._to_log += me.showed(have)
+            picks = me.next(self._answered)[:n]
+            me.given = {pick.image_id: (self.round, pick) for pick in picks}
+            self._given_out = self._given_out or bool(picks)
         if len(picks) < n:
             self._wake.set()
         return picks
@@ -113,9 +133,6 @@ class Live:
         """Wait until the queue is based on an event of the log; False when it is not after so many seconds."""
         with self._newer:
             return self._newer.wait_for(lambda: self.seen_event >= event_id, seconds)
-
-    def _forget_old_clients(self, now: float) -> None:
-        self._clients = {k: c for k, c in self._clients.items() if now - c.seen < FORGET_CLIENT_SECONDS}
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -139,7 +156,7 @@ class Live:
         answers = list(self.project.log.since(self.board.last_event))
         self.board.apply(self.project, answers)
         classes = self.project.classes
-        relearn |= classes != self.board.classes or any(e.kind in ("label", "unsure", "skip", "undo") for e in answers)
+        relearn |= classes != self.board.classes or any(e.kind in (*ANSWERS, "undo") for e in answers)
         self.board.classes = classes
         if relearn:
             self._learn()
@@ -185,37 +202,43 @@ class Live:
             record(self.project, self.board, self.learned)
 
     def _is_low(self) -> bool:
+        """Whether a page has few images left while there are others to give it."""
         with self._lock:
-            handed = set().union(*(c.handed for c in self._clients.values()), set())
-            left = sum(pick.image_id not in handed for pick in self.queue)
-            shown = len(self.queue)
-        return left < QUEUE // 2 and (shown == 0 or left < shown) and self._open_count() > shown
-
-    def _open_count(self) -> int:
+            clients = [*self._clients.values(), self._newcomer]
+            low = any(len(client.next(self._answered)) < client.wants // 2 for client in clients)
+            meant = sum(len(client.queue) for client in clients)
         board = self.board
-        return int(((board.state == 0) & ~board.gone & (board.embedded | board.held_out)).sum())
+        is_open = (board.state == 0) & ~board.gone & (board.embedded | board.held_out)
+        return low and int(is_open.sum()) > meant
 
     def _choose(self) -> None:
+        """Choose once for everybody and deal the images out, so that no two pages ever have the same one."""
         with self._lock:
-            pinned = set().union(*(c.pinned for c in self._clients.values()), set())
-            n = max(sum(c.wants for c in self._clients.values()), QUEUE)
-        seed = self.project.settings.seed
-        seen = self.board.last_event
-        rng = np.random.default_rng([seed, self.project.rounds.last() + 1])
-        choice = self._choose_with_a_strategy_that_works(n, rng, pinned)
+            self._forget_old_clients()
+            clients = [*self._clients.values(), self._newcomer]
+            pinned = set().union(*(client.pinned for client in clients))
+            unseen = self.round if self.round and not self._given_out else None
+        project, seen = self.project, self.board.last_event
+        seed = project.settings.seed
+        rng = np.random.default_rng([seed, project.rounds.last() + 1])
+        choice = self._choose_with_a_strategy_that_works(sum(client.wants for client in clients), rng, pinned)
+        exam = rng.permutation([i for i in (self.board.exam_open + 1).tolist() if i not in pinned])
         labels = 0 if self.learned is None else self.learned.labels
+        settings, share = project.settings.strategy_settings, project.settings.held_out
+        number = project.rounds.start(choice.strategy, settings, seed, labels, instead_of=unseen)
         with self._lock:
-            unseen = self.round if self.round and not self._shown else None
-        number = self.project.rounds.start(
-            choice.strategy, self.project.settings.strategy_settings, seed, labels, instead_of=unseen
-        )
-        with self._lock:
-            self.queue, self.round = choice.picks, number
-            self._shown = any(logged == number for logged, _ in self._to_log)  # given out a moment ago
+            for k, client in enumerate(clients):
+                own, own_exam = choice.picks[k :: len(clients)], exam[k :: len(clients)]
+                client.queue = mix_exam(own, own_exam, client.wants, share, rng)
+            self._given_out = self._given_out and self.round == number
+            self.round, self.seen_event = number, seen
             self._answered -= set((np.flatnonzero(self.board.state) + 1).tolist())
-            self.seen_event = seen
             self.version += 1
             self._newer.notify_all()
+
+    def _forget_old_clients(self) -> None:
+        now = time.monotonic()
+        self._clients = {k: c for k, c in self._clients.items() if now - c.seen < FORGET_CLIENT_SECONDS}
 
     def _choose_with_a_strategy_that_works(self, n: int, rng: np.random.Generator, pinned: set[int]) -> Choice:
         wanted, _, broken = self._strategy
@@ -231,8 +254,8 @@ class Live:
     def _log_picks(self) -> None:
         with self._lock:
             to_log, self._to_log = self._to_log, []
-        for number, picks in to_log:
-            self.project.rounds.add_picks(number, picks)
+        for number in sorted({number for number, _ in to_log}):
+            self.project.rounds.add_picks(number, [pick for logged, pick in to_log if logged == number])
 
     # -- what the page shows -----------------------------------------------------------------------------------------
 

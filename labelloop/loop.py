@@ -191,7 +191,7 @@ def record(project: Project, board: Board, learned: Learned) -> Measured:
 
 @dataclass(frozen=True)
 class Choice:
-    """Images in the order in which to show them, and the strategy that ran."""
+    """Images in the order in which to show them, and the strategy that ran; no held-out ones among them."""
 
     strategy: str
     picks: list[Pick]
@@ -213,8 +213,7 @@ def choose(
     strategy: str | None = None,
     taken: Iterable[int] = (),
 ) -> Choice:
-    """Let a strategy choose n images, and mix held-out ones in at random places."""
-    taken = set(taken)
+    """Let a strategy choose n images; `taken` are ids that are on somebody's screen."""
     name = strategy or project.settings.strategy
     settings = project.settings.strategy_settings if name == project.settings.strategy else {}
     pool, rows = pool_of(board, learned, taken=taken)
@@ -228,9 +227,7 @@ def choose(
             for row, score in zip(chosen.rows, chosen.scores, strict=True)
         ]
     words = explain(board, learned, [pick.image_id for pick in picks], rng).words
-    picks = [replace(pick, reason=reason) for pick, reason in zip(picks, words, strict=True)]
-    waiting = [int(row) + 1 for row in board.exam_open if int(row) + 1 not in taken]
-    return Choice(ran, mix_exam(picks, waiting, n, project.settings.held_out, rng))
+    return Choice(ran, [replace(pick, reason=reason) for pick, reason in zip(picks, words, strict=True)])
 
 
 def suggestion_for(pool: Pool, row: int) -> dict[str, Any]:
@@ -242,7 +239,7 @@ def suggestion_for(pool: Pool, row: int) -> dict[str, Any]:
 
 
 def mix_exam(
-    picks: Sequence[Pick], waiting: Sequence[int], n: int, share: float, rng: np.random.Generator
+    picks: Sequence[Pick], waiting: Sequence[int] | Ints, n: int, share: float, rng: np.random.Generator
 ) -> list[Pick]:
     """Put held-out images between the picks: each place is one with probability `share`; at most n images in all."""
     exam = [
@@ -309,8 +306,9 @@ def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) ->
     seed = project.settings.seed
     rng = np.random.default_rng([seed, project.rounds.last() + 1])
     choice = choose(project, board, learned, n, rng, strategy=strategy)
+    picks = mix_exam(choice.picks, board.exam_open + 1, n, project.settings.held_out, rng)
     number = project.rounds.start(
         choice.strategy, project.settings.strategy_settings, seed, 0 if learned is None else learned.labels
     )
-    project.rounds.add_picks(number, choice.picks)
-    return Batch(round=number, strategy=choice.strategy, picks=tuple(choice.picks))
+    project.rounds.add_picks(number, picks)
+    return Batch(round=number, strategy=choice.strategy, picks=tuple(picks))

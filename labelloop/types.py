@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from labelloop.errors import NeedsModel
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+Array = TypeVar("Array", bound=NDArray[Any])
 
 Kind = Literal["label", "unsure", "skip", "flag", "unflag", "note", "undo"]
 Source = Literal["human", "accepted", "bulk", "import"]
@@ -112,7 +113,7 @@ class Pool:
         return self.probabilities
 
 
-def _read_only(array: Any) -> Any:
+def _read_only(array: Array) -> Array:
     """The same array, in which nothing can be written."""
     view = array.view()
     view.flags.writeable = False

@@ -184,7 +184,8 @@ def fine_tune(
         seed=settings.seed,
         stop=stop,
     ):
-        loss.append(float(epoch.loss))
+        if epoch.loss is not None:
+            loss.append(epoch.loss)
         message = f"learning from {len(train)} labels, round {epoch.epoch} of {epoch.epochs}"
         yield Progress(epoch.step, epoch.steps, message, epoch.seconds_left, tuple(loss))
     if stop():

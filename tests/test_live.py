@@ -7,7 +7,7 @@ from labelloop.features import FeatureStore
 from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.types import Event
-from tests.conftest import embed_by_color, truth
+from tests.conftest import draw, embed_by_color, truth
 
 PATIENCE = 60.0  # seconds; only a failure waits so long
 
@@ -62,6 +62,9 @@ def test_an_undone_answer_is_unlearned(live):
 
 
 def test_two_pages_never_have_the_same_image(live):
+    live.take("ann", [], 12)
+    live.take("ben", [], 12)
+    label(live, 1)  # the images are dealt out anew, between two pages and one that may come
     ann = {pick.image_id for pick in live.take("ann", [], 12)}
     ben = {pick.image_id for pick in live.take("ben", [], 12)}
     assert len(ann) == len(ben) == 12
@@ -81,6 +84,27 @@ def test_a_page_keeps_its_images_and_is_not_given_them_again(live):
     assert not set(have) & {pick.image_id for pick in live.take("tab", have, 10)}
 
 
+def test_the_exam_keeps_its_share_however_often_the_queue_is_made_anew(make_project, tmp_path):
+    """Two pages are open, one idle; after each answer the queue is made anew, and one in four is still one in four."""
+    for k in range(300):
+        draw(tmp_path / "many" / f"{k}.png", (k % 256, (k * 7) % 256, k // 2), size=(8, 8))
+    project = make_project(tmp_path / "many", name="of_many", held_out=0.25)
+    embed_by_color(project)
+    live = Live(project)
+    live._follow()
+    live.take("idle", [], 24)
+    live._follow()
+    shown: list[int] = []
+    screen: list[int] = []
+    while len(shown) < 120:
+        screen += [pick.image_id for pick in live.take("tab", screen, 24)][: 4 - len(screen)]
+        shown.append(screen.pop(0))
+        live.answer([Event(image_id=shown[-1], kind="label", class_index=len(shown) % 2, client="tab", seq=len(shown))])
+        live._follow()
+    share = live.board.held_out[np.array(shown) - 1].mean()
+    assert 0.13 < share < 0.37  # three standard deviations around 0.25
+
+
 def test_an_image_that_was_just_answered_is_not_handed_out(live):
     image_id = live.take("tab", [], 1)[0].image_id
     live.answer([Event(image_id=image_id, kind="skip", client="tab", seq=1)])
@@ -88,13 +112,13 @@ def test_an_image_that_was_just_answered_is_not_handed_out(live):
 
 
 def test_what_was_shown_is_logged_with_its_round(live):
-    shown = [pick.image_id for pick in live.take("tab", [], 5)]
-    label(live, shown[0])
-    live.close()
+    given = [pick.image_id for pick in live.take("tab", [], 5)]
+    live.take("tab", given[:3], 5)  # three of them came onto the screen
+    label(live, given[0])
+    label(live, given[4])  # this one was answered before the page said that it shows it
     rows = live.project.db.conn.execute("SELECT image_id FROM picks WHERE round = 1 ORDER BY rank").fetchall()
-    assert [row["image_id"] for row in rows][:5] == shown
-    live._thread = type(live._thread)(target=live._run)  # so that the fixture can close it again
-    live._thread.start()
+    assert [row["image_id"] for row in rows] == given[:3]
+    assert {event.round for event in live.project.log.since()} == {None}
 
 
 def test_labels_from_the_command_line_arrive(live):
@@ -148,10 +172,10 @@ def test_new_images_and_features_arrive(project):
     store.write(range(1, 13), features[:12])
     live = Live(project)
     live._follow()
-    assert {p.image_id for p in live.queue if not p.held_out} <= set(range(1, 13))
+    assert {p.image_id for p in live._newcomer.queue if not p.held_out} <= set(range(1, 13))
     store.write(range(13, 41), features[12:])
     live._follow()
-    assert len([p for p in live.queue if not p.held_out]) > 12
+    assert len([p for p in live._newcomer.queue if not p.held_out]) > 12
     assert live.state()["embedded"] == 40
 
 
