@@ -67,6 +67,7 @@ class Live:
         self.project = project
         self.board: Board = read_board(project)
         self.learned: Learned | None = None
+        self.chosen_by: Learned | None = None  # the model that the present queue is based on
         self.round = 0
         self._given_out = False  # whether somebody was given an image of this round
         self.version = 0  # grows with every new queue
@@ -231,7 +232,7 @@ class Live:
                 own, own_exam = choice.picks[k :: len(clients)], exam[k :: len(clients)]
                 client.queue = mix_exam(own, own_exam, client.wants, share, rng)
             self._given_out = self._given_out and self.round == number
-            self.round, self.seen_event = number, seen
+            self.round, self.seen_event, self.chosen_by = number, seen, self.learned
             self._answered -= set((np.flatnonzero(self.board.state) + 1).tolist())
             self.version += 1
             self._newer.notify_all()

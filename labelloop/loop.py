@@ -256,12 +256,14 @@ def mix_exam(
 def explain(board: Board, learned: Learned | None, image_ids: Sequence[int], rng: np.random.Generator) -> Reasons:
     """A line for each image that says why it is worth a look, and its three nearest labeled images."""
     rows = np.array(image_ids, dtype=int) - 1
+    if not len(board.to_learn_from):
+        return Reasons(["typical of many images here, and none like it is labeled yet"] * len(rows), [[] for _ in rows])
     near = nearest_labeled(board, rows)
     # "nothing like it" means: further from every label than four fifths of what is still open
     still_open = np.flatnonzero((board.state == NONE) & board.embedded)
     some = rng.choice(still_open, min(256, len(still_open)), replace=False)
     usual = [similarity for _, similarity in nearest_labeled(board, some)]
-    far = np.quantile(usual, 0.2) if usual and len(board.to_learn_from) else np.inf
+    far = np.quantile(usual, 0.2) if usual else -np.inf
     words = []
     for row, (_, similarity) in zip(rows, near, strict=True):
         doubt = "" if learned is None else doubt_about(learned.probabilities[row], board.classes)
@@ -275,8 +277,8 @@ def doubt_about(probabilities: Floats, classes: Sequence[str]) -> str:
     order = np.argsort(-probabilities)
     (first, p), (second, q) = ((classes[k], float(probabilities[k])) for k in order[:2])
     if p - q < 0.2:
-        return f"torn between {first} ({p:.0%}) and {second} ({q:.0%})"
-    return f"probably {first} ({p:.0%})" if p < 0.9 else ""
+        return f"torn between {first} ({100 * p:.0f} %) and {second} ({100 * q:.0f} %)"
+    return f"probably {first} ({100 * p:.0f} %)" if p < 0.9 else ""
 
 
 def nearest_labeled(board: Board, rows: Ints, k: int = 3) -> list[tuple[list[tuple[int, int]], float]]:

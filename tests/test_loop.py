@@ -180,8 +180,8 @@ def test_the_board_follows_the_log_as_a_fresh_reading_would(embedded):
 
 def test_doubt_in_words():
     classes = ("rust", "mildew", "healthy")
-    assert doubt_about(np.array([0.41, 0.39, 0.2]), classes) == "torn between rust (41%) and mildew (39%)"
-    assert doubt_about(np.array([0.1, 0.2, 0.7]), classes) == "probably healthy (70%)"
+    assert doubt_about(np.array([0.41, 0.39, 0.2]), classes) == "torn between rust (41 %) and mildew (39 %)"
+    assert doubt_about(np.array([0.1, 0.2, 0.7]), classes) == "probably healthy (70 %)"
     assert doubt_about(np.array([0.02, 0.03, 0.95]), classes) == ""
 
 

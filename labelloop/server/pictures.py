@@ -6,12 +6,15 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+import PIL.Image
+
 from labelloop.errors import BadInput
 from labelloop.images import thumbnail
-from labelloop.project import Project
+from labelloop.project import Image, Project
 
 SIZES = {"thumb": 256, "view": 1280}  # longest side, pixels
 VIEWS_IN_MEMORY = 96
+LARGEST_ORIGINAL = 500_000  # bytes
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 _views: OrderedDict[tuple[Path, int], tuple[bytes, str]] = OrderedDict()
@@ -29,7 +32,7 @@ def _thumb(project: Project, image_id: int) -> tuple[bytes, str]:
         path = folder / f"{image_id}{suffix}"
         if path.exists():
             return path.read_bytes(), media_type
-    data, media_type = _make(project, image_id, SIZES["thumb"])
+    data, media_type = thumbnail(_image(project, image_id).path, SIZES["thumb"])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{image_id}{SUFFIXES[media_type]}"
     partial = path.with_name(f"{path.name}.{threading.get_ident()}")
@@ -44,7 +47,10 @@ def _view(project: Project, image_id: int) -> tuple[bytes, str]:
         if key in _views:
             _views.move_to_end(key)
             return _views[key]
-    made = _make(project, image_id, SIZES["view"])
+    image = _image(project, image_id)
+    if max(image.width, image.height) <= SIZES["view"] and is_plain_jpeg(image.path):
+        return image.path.read_bytes(), "image/jpeg"  # a browser shows it as it is, and no time is spent on it
+    made = thumbnail(image.path, SIZES["view"])
     with _lock:
         _views[key] = made
         while len(_views) > VIEWS_IN_MEMORY:
@@ -52,8 +58,19 @@ def _view(project: Project, image_id: int) -> tuple[bytes, str]:
     return made
 
 
-def _make(project: Project, image_id: int, longest: int) -> tuple[bytes, str]:
+def is_plain_jpeg(path: Path) -> bool:
+    """Whether a file is a small JPEG in grey or RGB, which every browser shows as labelloop would."""
+    try:
+        if path.stat().st_size > LARGEST_ORIGINAL:
+            return False
+        with PIL.Image.open(path, formats=["JPEG"]) as image:  # reads the header only
+            return image.mode in ("L", "RGB")
+    except (OSError, PIL.UnidentifiedImageError):
+        return False
+
+
+def _image(project: Project, image_id: int) -> Image:
     image = project.catalog.image(image_id)
     if image.gone:
         raise BadInput(f"{image.name} is not in its folder any more")
-    return thumbnail(image.path, longest)
+    return image

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from labelloop import worker
 from labelloop.errors import BadInput, LabelloopError, NotSaved
 from labelloop.live import Live
-from labelloop.loop import EXAM, EXAM_REASON, nearest_labeled
+from labelloop.loop import EXAM, EXAM_REASON, Learned, nearest_labeled
 from labelloop.server import desk
 from labelloop.server.pictures import SIZES, picture
 from labelloop.types import Bools, Event, Pick
@@ -71,7 +71,13 @@ class BadAnswer(BadInput):
 def answers(live: Live, request: Request, body: Json) -> Json:
     """POST: append answers; acknowledged means committed to disk."""
     client, by = _text(body["client"], 64), _text(body.get("by", ""), 100)
-    events = [_event(answer, client, by) for answer in body["answers"]]
+    events = []
+    for answer in body["answers"]:
+        try:
+            events.append(_event(answer, client, by))
+        except (BadInput, KeyError, TypeError, ValueError) as error:
+            live.answer(events)
+            raise BadAnswer(f"this answer makes no sense: {error!r}", int(answer["seq"])) from error
     try:
         live.answer(events)
     except BadInput as error:
@@ -135,7 +141,7 @@ def queue(live: Live, request: Request, body: Json) -> Json:
 
 def _queue(live: Live, client: str, have: Sequence[int], n: int) -> Json:
     picks = live.take(client, have, min(n, 500))
-    return {"items": items(live, picks), "state": live.state()}
+    return {"items": items(live, picks, live.chosen_by), "state": live.state()}
 
 
 @json_route
@@ -179,9 +185,12 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
     return sorted(wanted, key=lambda i: when.get(i, 0), reverse=order != "old")
 
 
-def items(live: Live, picks: Sequence[Pick]) -> list[Json]:
-    """Picks as the page shows them. A held-out image carries no suggestion, no probabilities, no neighbours."""
-    board, learned = live.board, live.learned
+def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Json]:
+    """Picks as the page shows them, with what `learned` says of them.
+
+    A held-out image carries no suggestion, no probabilities, no neighbours.
+    """
+    board = live.board
     ids = [pick.image_id for pick in picks]
     images = live.project.catalog.images(ids)
     near = nearest_labeled(board, np.array(ids, dtype=int) - 1)
@@ -226,7 +235,7 @@ def answered_items(live: Live, image_ids: Sequence[int]) -> list[Json]:
             best = int(learned.probabilities[row].argmax())
             p = float(learned.probabilities[row, best])
             picks.append(Pick(image_id=image_id, strategy="review", suggestion=best, probability=p))
-    return items(live, picks)
+    return items(live, picks, learned)
 
 
 def top(probabilities: Any, k: int = 10) -> list[tuple[int, float]]:
