@@ -93,16 +93,16 @@ class TimmBackbone(Backbone):
         from timm.data.transforms_factory import create_transform
 
         options = {} if loaded.size is None else {"img_size": loaded.size}
-        config = resolve_model_data_config(loaded.model, args=options)  # type: ignore[no-untyped-call]
+        self.config: dict[str, Any] = resolve_model_data_config(loaded.model, args=options)  # type: ignore[no-untyped-call]
         self.name = loaded.name
         self.weights_id = loaded.sha256
-        self.size = int(config["input_size"][1])
+        self.size = int(self.config["input_size"][1])
         self.device = torch.device(device)
         self.batch = 8 if device == "cpu" else 64  # larger ones are slower on a CPU: activations leave the cache
-        self._transform = create_transform(**config, is_training=False)
-        self._model = loaded.model.to(memory_format=torch.channels_last).to(self.device)
+        self._transform = create_transform(**self.config, is_training=False)
+        self.model = loaded.model.to(memory_format=torch.channels_last).to(self.device)
         with torch.inference_mode():
-            shape = self._model(torch.zeros(1, *config["input_size"], device=self.device)).shape
+            shape = self.model(torch.zeros(1, *self.config["input_size"], device=self.device)).shape
         if len(shape) != 2:
             raise BadInput(f"{self.name} gives {tuple(shape)[1:]} numbers instead of one row; choose another model")
         self.dim = int(shape[1])
@@ -119,7 +119,7 @@ class TimmBackbone(Backbone):
 
         batch = torch.stack(list(prepared)).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            features: Floats = normalize(self._model(batch).float(), dim=1).cpu().numpy()
+            features: Floats = normalize(self.model(batch).float(), dim=1).cpu().numpy()
         return features
 
 

@@ -58,9 +58,9 @@ def load_model(name: str, weights: Path | None, announce: Announce) -> Loaded:
         raise BadWeights(f"there is no file {path}. {WAYS_ON}")
     state = read_state(path)
     size = read_about(path).get("size")
-    if size and _fixed_size(name):
+    if size and fixed_size(name):
         model = _build(name, size)
-    complaint = _misfit(model, state, head_prefixes(name))
+    complaint = _misfit(model, state, _head_prefixes(name))
     if complaint and weights is None:
         # Published before timm settled on these names; only timm knows how to translate them.
         model = _build(name, None, file=path)
@@ -136,14 +136,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def head_prefixes(name: str) -> tuple[str, ...]:
-    """How the names of the classifier's tensors begin."""
+def classifier_names(name: str) -> tuple[str, ...]:
+    """The layers that timm replaces for other classes; most models have one, such as "fc" or "head.fc"."""
     from timm import get_pretrained_cfg
 
     config = get_pretrained_cfg(name)
-    named = (config.classifier if config else None) or ("head", "fc", "classifier")
-    names = (named,) if isinstance(named, str) else tuple(named)
-    return tuple(f"{one.partition('.')[0]}." for one in names)
+    named = (config.classifier if config else None) or "head"
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def fixed_size(name: str) -> bool:
+    """Whether the model takes images of one size only, chosen when it is built."""
+    from timm import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name)
+    return bool(config and config.fixed_input_size)
 
 
 def find_in_cache(name: str) -> Path | None:
@@ -221,11 +228,9 @@ def _build(name: str, size: int | None, file: Path | None = None) -> nn.Module:
     return model
 
 
-def _fixed_size(name: str) -> bool:
-    from timm import get_pretrained_cfg
-
-    config = get_pretrained_cfg(name)
-    return bool(config and config.fixed_input_size)
+def _head_prefixes(name: str) -> tuple[str, ...]:
+    # All of "head." for "head.fc": what lies between pooling and classifier may go with it.
+    return tuple(f"{layer.partition('.')[0]}." for layer in classifier_names(name))
 
 
 def _misfit(model: nn.Module, state: Mapping[str, Tensor], head: tuple[str, ...]) -> str | None:

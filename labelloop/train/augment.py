@@ -1,0 +1,78 @@
+"""Training images: opened in threads ahead of the network, cropped, flipped and lit a little differently every time.
+
+Left out: how they are learned from (finetune.py). Everything is a function of seed, epoch and row, so a run that was
+interrupted goes on with the very images that it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from labelloop.images import open_upright
+from labelloop.types import Ints
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEPT_OPEN = 2000  # decoded images kept in memory, about 0.3 MB each
+
+
+class Augment:
+    """Batches of training images, normalised as the data `config` of a timm model says, `size` pixels a side."""
+
+    def __init__(self, paths: Sequence[Path], config: dict[str, Any], size: int, seed: int) -> None:
+        self.paths = paths
+        self.size = size
+        self.seed = seed
+        self.mean = np.array(config["mean"], np.float32)
+        self.std = np.array(config["std"], np.float32)
+        self.open = lru_cache(KEPT_OPEN)(lambda row: open_upright(paths[row], 2 * size))
+
+    def batches(self, epoch: int, count: int, threads: ThreadPoolExecutor) -> Iterator[tuple[Tensor, Ints]]:
+        """All images in a new order, in `count` batches: (b, 3, size, size) and their rows (b,).
+
+        The next batch is opened while one is trained on.
+        """
+        import torch
+
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
+        chunks = np.array_split(order, count)  # of nearly equal size: no tiny one at the end
+        ahead = self._submit(epoch, chunks[0], threads)
+        for rows, after in zip(chunks, [*chunks[1:], order[:0]], strict=True):
+            images = [future.result() for future in ahead]
+            ahead = self._submit(epoch, after, threads)
+            yield torch.stack(images), rows
+
+    def image(self, epoch: int, row: int) -> Tensor:
+        """One image (3, size, size)."""
+        import torch
+
+        rng = np.random.default_rng((self.seed, epoch, row))
+        image = self.open(row)
+        box = crop(*image.size, rng)
+        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+        if rng.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            image = change(image).enhance(rng.uniform(0.85, 1.15))
+        pixels = (np.asarray(image, np.float32) / 255 - self.mean) / self.std
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def _submit(self, epoch: int, rows: Ints, threads: ThreadPoolExecutor) -> list[Future[Tensor]]:
+        return [threads.submit(self.image, epoch, int(row)) for row in rows]
+
+
+def crop(width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """A random box (left, top, right, bottom) of at least half of the area, nearly in the proportions of the image."""
+    scale, stretch = math.sqrt(rng.uniform(0.6, 1)), math.exp(rng.uniform(-0.1, 0.1))
+    w, h = width * min(1.0, scale * stretch), height * min(1.0, scale / stretch)
+    left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    return left, top, min(left + w, width), min(top + h, height)

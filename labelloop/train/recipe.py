@@ -1,0 +1,89 @@
+"""How long and how hard a fine-tune learns, and how it tells how far it is. Numbers only; finetune.py does the work."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelloop.types import Ints
+
+MIN_LABELS = 10
+RATE, LAYER_DECAY, WEIGHT_DECAY, SMOOTHING = 5e-4, 0.8, 0.05, 0.1
+WARM_UP = 0.15  # share of the steps
+FEW = 1000  # labels, below which batch-norm statistics stay frozen
+CPU_SIZE = 160  # pixels of a side on a CPU: half the time of 224
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """How far a run is. Reported about once a second; `loss` is there only when an epoch has just been completed."""
+
+    epoch: int  # complete ones
+    epochs: int
+    step: int
+    steps: int
+    loss: float | None  # mean over the epoch
+    seconds: float  # since this process began to train
+    seconds_left: float | None
+    size: int  # pixels of a side that the model looks at
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that decides how a run comes out; a checkpoint of another recipe is not used."""
+
+    backbone: str
+    weights: str  # hash
+    labels: str  # hash of paths and classes
+    n: int
+    n_classes: int
+    size: int
+    batch: int
+    epochs: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return math.ceil(self.n / self.batch)
+
+    @property
+    def steps(self) -> int:
+        """Batches of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the head at a step, one cycle: up in a line, down along a cosine."""
+        up = max(1, round(WARM_UP * self.steps))
+        if step < up:
+            return RATE * (step + 1) / up
+        return RATE * (1 + math.cos(math.pi * (step - up) / (self.steps - up))) / 2
+
+    def report(self, step: int, seconds: float, left: float | None, note: str = "", loss: float | None = None) -> Epoch:
+        """Where a run of this recipe is after `step` batches."""
+        return Epoch(
+            epoch=step // self.steps_per_epoch,
+            epochs=self.epochs,
+            step=step,
+            steps=self.steps,
+            loss=loss,
+            seconds=seconds,
+            seconds_left=left,
+            size=self.size,
+            note=note,
+        )
+
+
+def batch_and_epochs(n: int, on_cpu: bool) -> tuple[int, int]:
+    """Of n labels. On a CPU 2400 images, at 15-30 ms for a small network about a minute; more only for many labels."""
+    return (16, min(20, max(3, 2400 // n))) if on_cpu else (32, min(30, max(8, 20_000 // n)))
+
+
+def hash_of_labels(paths: Sequence[Path], y: Ints) -> str:
+    """Tells one set of training images and their classes from another."""
+    lines = "\n".join(f"{label} {path}" for label, path in zip(y, paths, strict=True))
+    return hashlib.sha256(lines.encode()).hexdigest()
