@@ -1,5 +1,7 @@
 """`streamlit run app.py` or `uvicorn app:app`; `labelloop app` does the same, faster, with a socket of its own."""
 
-from labelloop.server import build_app
+from streamlit.starlette import App
 
-app = build_app()
+from labelloop.server import MAIN, parts
+
+app = App(MAIN, **parts())  # spelled out: `streamlit run` reads this file and looks for a call of App

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
+from streamlit.web.server.app_discovery import discover_asgi_app
 
 from labelloop import worker
 from labelloop.project import Measured, Project
@@ -85,6 +86,10 @@ def test_markdown_finds_nothing_to_do(text: str, shown: str) -> None:
 
 def test_the_two_config_files_are_one() -> None:
     assert (ROOT / ".streamlit" / "config.toml").read_text() == (MAIN.parent / ".streamlit" / "config.toml").read_text()
+
+
+def test_streamlit_run_sees_that_app_py_is_an_app() -> None:
+    assert discover_asgi_app(ROOT / "app.py").import_string == "app:app"
 
 
 def test_figures_in_words() -> None:

@@ -1,7 +1,7 @@
 """The app as an ASGI application: Streamlit's pages, and our own routes beside them.
 
     labelloop app PROJECT       serve() below: our own socket, the fast way
-    streamlit run app.py        build_app() alone; the project comes from LABELLOOP_PROJECT or the Start page
+    streamlit run app.py        the same pages and routes; the project comes from LABELLOOP_PROJECT or the Start page
 
 The key-press path never touches a Streamlit rerun: the labeling component talks to routes.py.
 """
@@ -30,12 +30,16 @@ def build_app(allowed_hosts: Sequence[str] | None = None) -> Any:
     """The Streamlit app with our routes and guards (`streamlit.starlette.App`)."""
     from streamlit.starlette import App
 
-    return App(
-        MAIN,
-        routes=routes(),
-        middleware=guards(allowed_hosts or hosts_for("127.0.0.1")),
-        lifespan=_lifespan,
-    )
+    return App(MAIN, **parts(allowed_hosts))
+
+
+def parts(allowed_hosts: Sequence[str] | None = None) -> dict[str, Any]:
+    """What makes a plain Streamlit app ours: the arguments of `App` beside MAIN."""
+    return {
+        "routes": routes(),
+        "middleware": guards(allowed_hosts or hosts_for("127.0.0.1")),
+        "lifespan": _lifespan,
+    }
 
 
 @asynccontextmanager

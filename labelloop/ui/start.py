@@ -176,7 +176,7 @@ def _create(wish: Wish) -> None:
         raise BadInput(f"{wish.folder} cannot be made: {(error.strerror or str(error)).lower()}") from error
     with project:
         if wish.take_labels:
-            _take_labels(project)
+            _say_what_was_taken(_take_labels(project))
     key = visit.open_folder(wish.folder)
     worker.start(desk.get(key).project, "embed")
 
@@ -188,6 +188,11 @@ def _take_labels(project: Project) -> FromFolders:
         if scan.total:
             bar.progress(scan.done / scan.total, f"Reading your images: {scan.done:,} of {scan.total:,}")
     return labels_from_folders(project, by=visit.by())
+
+
+def _say_what_was_taken(taken: FromFolders) -> None:
+    torn = f" {count(len(taken.torn), 'image')} in folders of two classes got none." if taken.torn else ""
+    st.toast(f"{count(taken.labels, 'label')} taken from the folder names.{torn}", duration="long")
 
 
 # -- an old project ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The whole app in a real browser: from a folder of images to an exported one, over reloads, restarts and dead workers."""
+"""The whole app in a real browser: from a folder of images to an exported one, over reloads, restarts, dead workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 SERVE = "import sys; from labelloop.server import serve; serve(None, port=int(sys.argv[1]), browser=False)"
 HOSTILE = "**b** <i>x</i> :smile: $a$"
-OFFLINE = ["Failed to load resource", "WebSocket connection"]  # what Chromium itself writes when a server is away
+# What Chromium and Streamlit write when a server is away.
+OFFLINE = ["Failed to load resource", "WebSocket connection", "Client Error", "Is Streamlit still running?"]
 
 
 class App:
@@ -63,11 +64,21 @@ class App:
         self.log.close()
 
 
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """One server for all tests that leave it alive."""
+    app = App(tmp_path_factory.mktemp("cwd"))
+    yield app
+    app.stop()
+
+
 @pytest.fixture
-def app(tmp_path: Path, servers: list[Stops]) -> App:
+def mortal_app(tmp_path: Path, servers: list[Stops]) -> App:
+    """A server for one test."""
     (tmp_path / "cwd").mkdir()
-    servers.append(App(tmp_path / "cwd"))
-    return servers[-1]
+    app = App(tmp_path / "cwd")
+    servers.append(app)
+    return app
 
 
 @pytest.fixture
@@ -179,17 +190,19 @@ def test_two_people_in_two_windows_get_different_images(
         label(other, key)
     events = list(look(folder).log.since(0))
     assert sorted(event.by for event in events) == ["anna"] * 4 + ["ben"] * 4
-    assert len({event.image_id for event in events}) == 8
+    assert len({event.image_id for event in events}) == 8, [
+        (e.by, e.image_id, e.round, e.strategy, e.client, e.seq) for e in events
+    ]
 
 
 def test_a_restarted_server_finds_the_project_again(
-    page: Page, app: App, leaves: Path, errors: Errors, look: Callable[[Path], Project]
+    page: Page, mortal_app: App, leaves: Path, errors: Errors, look: Callable[[Path], Project]
 ) -> None:
     errors.expected += OFFLINE
-    folder = begin(page, app, leaves)
+    folder = begin(page, mortal_app, leaves)
     label(page, "1", "2")
-    app.stop(signal.SIGKILL)
-    app.start()
+    mortal_app.stop(signal.SIGKILL)
+    mortal_app.start()
     page.reload()
     label(page, "1")
     assert len(labels(look(folder))) == 3
