@@ -146,6 +146,7 @@ def fill(app: AppTest, images: Path | str, classes: str = "red, blue", folder: P
 
 
 def start(app: AppTest) -> AppTest:
+    app.selectbox(key="new_backbone").set_value("embedded")  # whatever else this machine has
     next(button for button in app.button if button.label == "Start labeling").click()
     return app.run()
 
@@ -193,7 +194,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_project_is_made_and_opened(photos: Path, at_once: None) -> None:
-    app = start(fill(run("start"), photos, f"red, blue, {HOSTILE}"))
+    app = fill(run("start"), photos, f"red, blue, {HOSTILE}")
+    start(app)
     place = photos.with_name("photos-labels")
     assert app.query_params["project"] == str(place)
     with Project(place) as project:
@@ -317,12 +319,21 @@ def test_a_dead_worker_is_shown_as_failed_with_a_way_on(labeled: Project) -> Non
     assert "Go on" in [button.label for button in app.button]
 
 
-def test_stopping_and_refusing_a_job(labeled: Project) -> None:
+def test_stopping_a_job(labeled: Project) -> None:
     job, _ = labeled.jobs.ask("fine-tune")
     labeled.jobs.report(job, state="running", done=1, total=4, message="round 1 of 4", loss=[2.0, 1.0])
     app = run("progress", labeled)
     app.button(key="stop").click().run()
     assert labeled.jobs.get(job).stop
+
+
+@pytest.mark.parametrize(("backbone", "offered"), [("embedded", False), ("resnet10t", True)])
+def test_fine_tuning_is_offered_where_it_can_work(
+    make_project: Callable[..., Project], photos: Path, backbone: str, offered: bool
+) -> None:
+    project = make_project(photos, backbone=backbone)
+    embed_by_color(project)
+    assert run("progress", project).button(key="start fine-tune").disabled is not offered
 
 
 def test_files_that_cannot_be_read_are_listed(make_project: Callable[..., Project], photos: Path) -> None:

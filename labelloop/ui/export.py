@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import streamlit as st
 from labelloop import formats
 from labelloop.errors import LabelloopError
 from labelloop.exchange import Filter, Plan, export_labels, plan, records
-from labelloop.formats import Format
+from labelloop.formats import Format, Record
 from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.ui import visit
@@ -32,11 +32,10 @@ def page() -> None:
     """The page."""
     _, live = visit.project()
     visit.show_project(live)
-    choose, see = st.columns([2, 3], gap="large")
+    choose, see = st.columns(2, gap="large")
     with choose:
         st.subheader("Export", anchor=False)
-        chosen = _format()
-        options = _options(chosen)
+        chosen, options = _format()
         wanted = _filter(live)
         out = _place(live.project, chosen)
         planned = plan(live.project, wanted)
@@ -52,31 +51,32 @@ def page() -> None:
 # -- choices ----------------------------------------------------------------------------------------------------------
 
 
-def _format() -> Format:
-    name = st.selectbox("Format", formats.names(), key="format")
-    chosen = formats.get(name)
-    st.caption(plain(chosen.what))
-    return chosen
-
-
-def _options(chosen: Format) -> dict[str, str]:
+def _format() -> tuple[Format, dict[str, str]]:
+    """The chosen format, and what was picked of its options."""
+    left, right = st.columns(2)
+    chosen = formats.get(left.selectbox("Format", formats.names(), key="format"))
     picked: dict[str, str] = {}
     for name, choices in chosen.options.items():
         title, words = OPTIONS.get(name, (name, dict(zip(choices, choices, strict=True))))
-        picked[name] = st.selectbox(title, list(choices), format_func=words.__getitem__, key=f"{chosen.name} {name}")
-    return picked
+        key = f"{chosen.name} {name}"
+        picked[name] = right.selectbox(title, list(choices), format_func=words.__getitem__, key=key)
+    st.caption(plain(chosen.what))
+    return chosen, picked
 
 
 def _filter(live: Live) -> Filter:
-    split = st.segmented_control("Images", list(SPLITS), default="All", required=True, key="split", help=KEPT_ASIDE)
-    sources = st.multiselect(
+    split = st.segmented_control(
+        "Which images", list(SPLITS), default="All", required=True, key="split", help=KEPT_ASIDE
+    )
+    left, right = st.columns(2)
+    sources = left.multiselect(
         "Labels that were",
         list(SOURCES),
         format_func=SOURCES.__getitem__,
         key="sources",
         placeholder="given in any way",
     )
-    classes = st.multiselect("Classes", live.project.classes, key="classes", placeholder="all classes")
+    classes = right.multiselect("Classes", live.project.classes, key="classes", placeholder="all classes")
     no_flagged = st.checkbox("Leave flagged images out", key="no_flagged")
     return Filter(
         split=SPLITS[split or "All"],
@@ -119,30 +119,35 @@ def _show(project: Project, planned: Plan, wanted: Filter) -> None:
     if any(left_out):
         st.caption("Left out: " + ", ".join(text for text in left_out if text))
     if planned.images:
-        st.dataframe(
-            [
-                {"Class": name, "Images": planned.per_class[name]}
-                for name in project.classes
-                if name in planned.per_class
-            ],
-            hide_index=True,
-            height=36 + 35 * min(len(planned.per_class), 5),
-        )
-        st.caption("The first of them:")
-        st.dataframe(_preview(project, wanted), hide_index=True)
+        _tables(project, wanted)
 
 
-def _preview(project: Project, wanted: Filter) -> list[dict[str, Any]]:
-    return [
-        {
-            "File": record.file_name.encode(errors="backslashreplace").decode(),
-            "Class": record.label,
-            "Split": record.split,
-            "Label": SOURCES[record.source],
-            "By": record.by,
-        }
-        for record in islice(records(project, wanted), PREVIEW)
+def _tables(project: Project, wanted: Filter) -> None:
+    """Images of each class and split, and the first few as they will be written."""
+    counts, first = Counter[tuple[str, str]](), list[Record]()
+    for record in records(project, wanted):
+        counts[record.label, record.split] += 1
+        if len(first) < PREVIEW:
+            first.append(record)
+    found = {label for label, _ in counts}
+    rows = [
+        {"Class": name} | {words.capitalize(): counts[name, split] for split, words in SPLIT_WORDS.items()}
+        for name in project.classes
+        if name in found
     ]
+    st.dataframe(rows, hide_index=True, height=36 + 35 * min(len(rows), 5))
+    st.caption("The first of them:")
+    st.dataframe([_row(record) for record in first], hide_index=True)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    return {
+        "File": record.file_name.encode(errors="backslashreplace").decode(),
+        "Class": record.label,
+        "Split": record.split,
+        "Label": SOURCES[record.source],
+        "By": record.by,
+    }
 
 
 def _write(

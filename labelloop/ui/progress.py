@@ -24,6 +24,14 @@ LOOK_AGAIN = 2.0  # seconds, only while something works in the background
 SETTLES = 5.0  # seconds after the end of a job in which its last results come in
 ROWS = 200  # of measured models shown
 MANY_CLASSES = 12
+FINE_TUNING = (
+    "Adapts the whole model to your images, in the background, while you go on labeling. "
+    "The result is used only if it is right more often than what is in use now."
+)
+NO_FINE_TUNING = (
+    "The built-in way of looking at images cannot be fine-tuned. "
+    "Make a project with another one: on Start, under Advanced."
+)
 KINDS: dict[str, str] = {"embed": "Getting to know the images", "fine-tune": "Fine-tuning"}
 
 
@@ -151,13 +159,9 @@ def _closed_job(project: Project, job: Job) -> None:
 
 
 def _offer(project: Project, kind: JobKind, text: str) -> None:
-    about = None
-    if kind == "fine-tune":
-        about = (
-            "Adapts the whole model to your images, in the background, while you go on labeling. "
-            "The result is used only if it is right more often than what is in use now."
-        )
-    if not st.button(text, key=f"start {kind}", help=about):
+    cannot = kind == "fine-tune" and project.settings.backbone == "embedded"
+    about = None if kind == "embed" else NO_FINE_TUNING if cannot else FINE_TUNING
+    if not st.button(text, key=f"start {kind}", help=about, disabled=cannot):
         return
     try:
         worker.start(project, kind)

@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from labelloop import worker
+from labelloop.backbone import resolve
 from labelloop.demo import sample_classes, sample_data
 from labelloop.errors import BadInput, LabelloopError
 from labelloop.folders import FromFolders, labels_from_folders
@@ -21,8 +22,8 @@ from labelloop.ui.words import KEPT_ASIDE, count
 
 TYPED, FOLDERS = "I type them", "From the folder names"
 BACKBONES = {
-    "embedded": "Built in: quick, nothing to download",
     "auto": "The best one that is on this computer",
+    "embedded": "The built-in one: quick, nothing to download",
 }
 
 
@@ -33,7 +34,9 @@ class Wish:
     images: str
     classes: list[str]
     folder: str
-    settings: Settings
+    backbone: str
+    weights: str
+    held_out: float
     take_labels: bool  # the folder names are labels already
 
 
@@ -77,7 +80,8 @@ def _make() -> None:
     seen = _look(images)
     classes, take_labels = _classes(seen)
     folder = _place(images)
-    wish = Wish(images, classes, folder, _advanced(), take_labels)
+    backbone, weights, held_out = _advanced()
+    wish = Wish(images, classes, folder, backbone, weights, held_out, take_labels)
     with st.container(horizontal=True, vertical_alignment="center"):
         start = st.button("Start labeling", type="primary", icon=":material/play_arrow:")
         st.button("Try it with the sample images", type="tertiary", on_click=_fill_in_sample)
@@ -139,7 +143,8 @@ def _place(images: str) -> str:
     ).strip()  # fmt: skip
 
 
-def _advanced() -> Settings:
+def _advanced() -> tuple[str, str, float]:
+    """Backbone, weights file, held-out share."""
     with st.expander("Advanced"):
         backbone = st.selectbox(
             "What looks at the images",
@@ -154,7 +159,7 @@ def _advanced() -> Settings:
             "Weights file", key="new_weights", placeholder="none", help="A .safetensors file."
         ).strip()
         share = st.slider("Images kept aside", 5, 50, 10, format="%d %%", key="new_share", help=KEPT_ASIDE)
-    return Settings(backbone=backbone or "embedded", weights=weights or None, held_out=share / 100)
+    return backbone or "auto", weights, share / 100
 
 
 def _fill_in_sample() -> None:
@@ -169,9 +174,13 @@ def _fill_in_sample() -> None:
 def _create(wish: Wish) -> None:
     if not wish.images:
         raise BadInput("which folder are your images in? Type its path in the first line.")
+    seen = look_into(Path(wish.images).expanduser())
+    if seen.complete and not seen.images:
+        raise BadInput(f"there are no images in {wish.images}")
     check_place(Path(wish.folder), Path(wish.images))
+    settings = _settings(wish)
     try:
-        project = Project.create(wish.folder, wish.images, wish.classes, wish.settings)
+        project = Project.create(wish.folder, wish.images, wish.classes, settings)
     except OSError as error:
         raise BadInput(f"{wish.folder} cannot be made: {(error.strerror or str(error)).lower()}") from error
     with project:
@@ -179,6 +188,14 @@ def _create(wish: Wish) -> None:
             _say_what_was_taken(_take_labels(project))
     key = visit.open_folder(wish.folder)
     worker.start(desk.get(key).project, "embed")
+
+
+def _settings(wish: Wish) -> Settings:
+    """What to set the project up with; says which backbone was taken, and why."""
+    weights = Path(wish.weights).expanduser().resolve() if wish.weights else None
+    name, why = resolve(wish.backbone, weights)
+    st.toast(f"{plain(name)}: {plain(why)}", icon=":material/visibility:", duration="long")
+    return Settings(backbone=name, weights=None if weights is None else str(weights), held_out=wish.held_out)
 
 
 def _take_labels(project: Project) -> FromFolders:

@@ -42,7 +42,7 @@ class App:
         self.start()
 
     def start(self) -> None:
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HOME": str(self.cwd)}
         env.pop("LABELLOOP_PROJECT", None)
         self.log = (self.cwd / "server.log").open("ab")
         self.process = subprocess.Popen(
