@@ -88,6 +88,8 @@ def test_edges_know_place_and_direction():
     assert edges.sum(axis=(0, 1)).argmax() == 1
     assert edges[:, :, 3:].sum() == 0
     assert edges.sum(axis=(0, 2)) == pytest.approx(edges.sum() / 6, rel=0.02)
+    lying = embedded.describe(image.transpose(Image.Transpose.ROTATE_90))["edges"].reshape(6, 6, 6)
+    assert np.argmax(lying.sum(axis=(1, 2))) == 3
 
 
 def test_colours_count_pixels():
