@@ -19,6 +19,7 @@ import numpy as np
 from labelloop import strategies, worker
 from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
 from labelloop.loop import (
+    NONE,
     Board,
     Choice,
     Learned,
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 QUEUE = 32  # images chosen ahead for each open page
 LOOK_AGAIN_SECONDS = 1.0  # how often to look for changes that others made
 FORGET_CLIENT_SECONDS = 120.0  # a page not heard of for so long gives its images back
+RESERVE_REASON = "drawn at random, because the server could not be reached"
 
 
 @dataclass
@@ -129,6 +131,24 @@ class Live:
         if len(picks) < n:
             self._wake.set()
         return picks
+
+    def reserve(self, client: str, n: int) -> list[Pick]:
+        """Up to n images for a page that loses the connection: open, not held out, in no page's queue.
+
+        Drawn at random, and without a suggestion: what the model would say is out of date by then. The same page gets
+        the same ones again as long as they are open.
+        """
+        board, seed = self.board, self.project.settings.seed
+        with self._lock:
+            clients = [*self._clients.values(), self._newcomer]
+            queued = {pick.image_id for client in clients for pick in client.queue}
+            taken = queued.union(self._answered, *(client.pinned for client in clients))
+        is_open = (board.state == NONE) & ~board.held_out & ~board.gone & board.embedded
+        rows = np.flatnonzero(is_open)
+        rows = rows[~np.isin(rows + 1, list(taken))]
+        order = np.random.default_rng([seed, *client.encode()]).random(len(is_open))
+        drawn = rows[np.argsort(order[rows])[:n]] + 1
+        return [Pick(image_id=image_id, strategy="random", reason=RESERVE_REASON) for image_id in drawn.tolist()]
 
     def wait_for(self, event_id: int, seconds: float) -> bool:
         """Wait until the queue is based on an event of the log; False when it is not after so many seconds."""

@@ -111,6 +111,27 @@ def test_an_image_that_was_just_answered_is_not_handed_out(live):
     assert image_id not in {pick.image_id for pick in live.take("tab", [], 30)}
 
 
+def test_the_reserve_is_open_not_held_out_and_in_nobodys_queue(make_project, tmp_path):
+    for k in range(300):
+        draw(tmp_path / "many" / f"{k}.png", (k % 256, (k * 7) % 256, k // 2), size=(8, 8))
+    project = make_project(tmp_path / "many", name="of_many", held_out=0.25)
+    embed_by_color(project)
+    live = Live(project)
+    live._follow()
+    live.take("ann", [], 24)
+    live._follow()
+    queued = {pick.image_id for client in (live._clients["ann"], live._newcomer) for pick in client.queue}
+    held_out = set((np.flatnonzero(live.board.held_out) + 1).tolist())
+    ids = [pick.image_id for pick in live.reserve("ann", 1000)]
+    assert sorted(ids) == sorted(set(range(1, 301)) - queued - held_out)
+    assert ids != sorted(ids)
+    assert [pick.image_id for pick in live.reserve("ann", 20)] == ids[:20]
+    assert [pick.image_id for pick in live.reserve("ben", 1000)] != ids
+    live.answer([Event(image_id=ids[0], kind="label", class_index=0, client="ann", seq=1)])
+    live.take("ann", [ids[1]], 24)
+    assert not {ids[0], ids[1]} & {pick.image_id for pick in live.reserve("ann", 1000)}
+
+
 def test_what_was_shown_is_logged_with_its_round(live):
     given = [pick.image_id for pick in live.take("tab", [], 5)]
     live.take("tab", given[:3], 5)  # three of them came onto the screen

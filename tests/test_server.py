@@ -136,6 +136,24 @@ def test_a_held_out_image_gives_nothing_away(page):
     assert all(item["probs"] for item in items if not item["exam"])
 
 
+def test_the_reserve_is_drawn_at_random_and_never_held_out(page):
+    def reserve(n):
+        return page.get(f"{page.base}/reserve", params={"client": "tab", "n": n}).json()["items"]
+
+    queued = {pick.image_id for pick in page.live._newcomer.queue}
+    held_out = set((page.live.board.held_out.nonzero()[0] + 1).tolist())
+    items = reserve(200)
+    assert {item["id"] for item in items} == set(range(1, 41)) - queued - held_out
+    assert reserve(2) == items[:2]
+    first = items[0]
+    assert (first["strategy"], first["round"], first["answer"], first["exam"]) == ("random", None, None, False)
+    assert (first["suggestion"], first["probability"], first["probs"], first["neighbours"]) == (None, None, [], [])
+    assert first["reason"] == "drawn at random, because the server could not be reached"
+    send(page, label(1, first["id"], strategy="random", round=None))
+    assert first["id"] not in {item["id"] for item in reserve(200)}
+    assert page.get(f"{page.base}/reserve").status_code == 400
+
+
 def test_held_out_images_stay_without_suggestion_in_the_review(page):
     board = page.live.board
     held_out = int(board.held_out.nonzero()[0][0]) + 1

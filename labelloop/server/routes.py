@@ -145,6 +145,14 @@ def _queue(live: Live, client: str, have: Sequence[int], n: int) -> Json:
 
 
 @json_route
+def reserve(live: Live, request: Request, body: Json) -> Json:
+    """GET: images for a page that loses the connection. No choice of the loop, so they belong to no round."""
+    wanted = request.query_params
+    picks = live.reserve(_text(wanted["client"], 64), min(int(wanted.get("n", 200)), 500))
+    return {"items": [{**item, "round": None} for item in items(live, picks, None, neighbours=False)]}
+
+
+@json_route
 def recent(live: Live, request: Request, body: Json) -> Json:
     """GET: one person's latest answers, newest first."""
     by, n = request.query_params.get("by", ""), min(int(request.query_params.get("n", 50)), 500)
@@ -185,18 +193,18 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
     return sorted(wanted, key=lambda i: when.get(i, 0), reverse=order != "old")
 
 
-def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Json]:
-    """Picks as the page shows them, with what `learned` says of them.
+def items(live: Live, picks: Sequence[Pick], learned: Learned | None, *, neighbours: bool = True) -> list[Json]:
+    """Picks as the page shows them, with what `learned` says of them and, if wanted, what looks like them.
 
     A held-out image carries no suggestion, no probabilities, no neighbours.
     """
     board = live.board
     ids = [pick.image_id for pick in picks]
     images = live.project.catalog.images(ids)
-    near = nearest_labeled(board, np.array(ids, dtype=int) - 1)
+    near = [near for near, _ in nearest_labeled(board, np.array(ids, dtype=int) - 1)] if neighbours else [[]] * len(ids)
     flagged, notes = live.project.log.flagged(), live.project.log.notes()
     shown = []
-    for pick, (neighbours, _) in zip(picks, near, strict=True):
+    for pick, alike in zip(picks, near, strict=True):
         image, row = images[pick.image_id], pick.image_id - 1
         hide = pick.held_out or learned is None or pick.suggestion is None
         shown.append(
@@ -210,7 +218,7 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Js
                 "probability": None if hide else pick.probability,
                 "probs": [] if hide or learned is None else top(learned.probabilities[row]),
                 "reason": pick.reason,
-                "neighbours": [] if pick.held_out else [{"id": i, "class": k} for i, k in neighbours],
+                "neighbours": [] if pick.held_out else [{"id": i, "class": k} for i, k in alike],
                 "round": live.round,
                 "strategy": pick.strategy,
                 "answer": _answer(board, row),
@@ -308,6 +316,7 @@ def routes() -> list[Route]:
         Route("/ll/static/{version}/{name}", static),
         Route("/ll/{key}/state", state),
         Route("/ll/{key}/queue", queue),
+        Route("/ll/{key}/reserve", reserve),
         Route("/ll/{key}/recent", recent),
         Route("/ll/{key}/review", review),
         Route("/ll/{key}/answers", answers, methods=["POST"]),
