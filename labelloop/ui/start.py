@@ -191,10 +191,9 @@ def _create(wish: Wish) -> None:
 
 
 def _settings(wish: Wish) -> Settings:
-    """What to set the project up with; says which backbone was taken, and why."""
+    """What to set the project up with; Progress says which backbone it is."""
     weights = Path(wish.weights).expanduser().resolve() if wish.weights else None
-    name, why = resolve(wish.backbone, weights)
-    st.toast(f"{plain(name)}: {plain(why)}", icon=":material/visibility:", duration="long")
+    name, _ = resolve(wish.backbone, weights)
     return Settings(backbone=name, weights=None if weights is None else str(weights), held_out=wish.held_out)
 
 
@@ -209,7 +208,7 @@ def _take_labels(project: Project) -> FromFolders:
 
 def _say_what_was_taken(taken: FromFolders) -> None:
     torn = f" {count(len(taken.torn), 'image')} in folders of two classes got none." if taken.torn else ""
-    st.toast(f"{count(taken.labels, 'label')} taken from the folder names.{torn}", duration="long")
+    visit.say_there(f"{count(taken.labels, 'label')} taken from the folder names.{torn}")
 
 
 # -- an old project ---------------------------------------------------------------------------------------------------

@@ -57,12 +57,19 @@ def keep(parameter: str, value: str) -> None:
         st.query_params.pop(parameter, None)
 
 
+def say_there(text: str) -> None:
+    """Say something on the page that comes next; what a page says is gone with it."""
+    st.session_state.setdefault("say_there", []).append(plain(text))
+
+
 def arrive() -> None:
     """At the start of each run: the address wins over what the tab remembers, and gets back what it lost."""
     for parameter in PARAMETERS:
         value = st.query_params.get(parameter) or _kept(parameter)
         if value and (st.query_params.get(parameter) != value or _kept(parameter) != value):
             keep(parameter, value)
+    for text in st.session_state.pop("say_there", ()):
+        st.toast(text, duration="long")
 
 
 def by() -> str:
@@ -125,6 +132,9 @@ def _ask_before_running(wanted: str) -> None:
 
 
 def show_project(live: Live) -> None:
-    """A quiet line: which project this is, and where it lies."""
-    where = live.project.folder
-    st.caption(f"**{plain(where.name)}** · {plain(str(where))} · labeling as {plain(by()) or 'nobody'}")
+    """A quiet line: which project this is, where it lies, who labels, what describes its images."""
+    where, seen_by = live.project.folder, live.project.settings.backbone
+    st.caption(
+        f"**{plain(where.name)}** · {plain(str(where))} · labeling as {plain(by()) or 'nobody'} · "
+        f"images described by {'the built-in features' if seen_by == 'embedded' else plain(seen_by)}"
+    )

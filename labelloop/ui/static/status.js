@@ -67,7 +67,7 @@ function jobText(job) {
   const what = job.kind === "embed" ? "getting to know the images" : "training";
   if (job.state === "waiting") return `${what}: starting…`;
   const share = job.total ? ` ${percent(job.done / job.total)}` : "…";
-  return `${what}${share}${job.seconds_left === null ? "" : `, ${job.seconds_left} s left`}`;
+  return `${what}${share}${job.seconds_left === null ? "" : `, ${Math.ceil(job.seconds_left)} s left`}`;
 }
 
 function said({ outbox, trouble }, refused) {
