@@ -12,6 +12,7 @@ acknowledgement of the commit. Needs Chromium.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import shutil
 import signal
@@ -57,6 +58,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.start()
+        atexit.register(self.kill)  # also when the benchmark fails
 
     def start(self) -> None:
         """Start it and wait until it answers."""

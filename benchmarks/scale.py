@@ -159,15 +159,15 @@ def start(options: argparse.Namespace, work: Path) -> None:
 
 def fill_and_start(page: Page, images: Path, folder: Path, options: argparse.Namespace) -> float:
     """Fill in the Start page; returns the seconds from the click to the picture."""
-    page.get_by_label("Folder with your images").fill(str(images))
+    page.get_by_role("textbox", name="Folder with your images").fill(str(images))
     page.get_by_text("images found").wait_for()
-    page.get_by_label("What can an image show?").fill("one, two, three")
-    page.get_by_label("Where to keep the labels").fill(str(folder))
+    page.get_by_role("textbox", name="What can an image show?").fill("one, two, three")
+    page.get_by_role("textbox", name="Where to keep the labels").fill(str(folder))
     if options.weights:
         page.get_by_text("Advanced").click()
         page.get_by_label("What looks at the images").fill(options.backbone)
         page.keyboard.press("Enter")
-        page.get_by_label("Weights file").fill(str(Path(options.weights).resolve()))
+        page.get_by_role("textbox", name="Weights file").fill(str(Path(options.weights).resolve()))
         page.keyboard.press("Enter")
     page.get_by_role("button", name="Start labeling").click()
     begin = time.perf_counter()

@@ -8,6 +8,8 @@ chooses the next images.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -60,6 +62,12 @@ class Client:
     def next(self, answered: Collection[int]) -> list[Pick]:
         """What it may be given."""
         return [pick for pick in self.queue if pick.image_id not in self.pinned and pick.image_id not in answered]
+
+
+def _step_back() -> None:
+    """Give the calling thread a lower priority than those that answer requests, where threads have one (Linux)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 class Live:
@@ -158,19 +166,27 @@ class Live:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._closing:
-            self._wake.wait(LOOK_AGAIN_SECONDS)
-            self._wake.clear()
-            try:
-                self._follow()
-            except LabelloopError as error:
-                self.notice = str(error)
-            except Exception as error:
-                # A bug here must not end the thread, or the queue would silently stand still: show it, keep the
-                # traceback in the server's log, look again at the next change.
-                log.exception("the live thread of %s failed", self.project.folder)
-                self.notice = f"Something went wrong inside labelloop ({error!r}); answers are still saved."
+        from threadpoolctl import threadpool_limits
+
+        _step_back()
+        sys.setswitchinterval(0.001)  # seconds that a request may have to wait for this thread; 0.005 unless told
+        with threadpool_limits(max(1, (os.cpu_count() or 1) // 2)):  # the other cores are for requests
+            while not self._closing:
+                self._wake.wait(LOOK_AGAIN_SECONDS)
+                self._wake.clear()
+                self._follow_or_say_why_not()
         self.project.close()
+
+    def _follow_or_say_why_not(self) -> None:
+        try:
+            self._follow()
+        except LabelloopError as error:
+            self.notice = str(error)
+        except Exception as error:
+            # A bug here must not end the thread, or the queue would silently stand still: show it, keep the
+            # traceback in the server's log, look again at the next change.
+            log.exception("the live thread of %s failed", self.project.folder)
+            self.notice = f"Something went wrong inside labelloop ({error!r}); answers are still saved."
 
     def _follow(self) -> None:
         relearn = self._follow_features() or self.version == 0  # labels of earlier days count at once

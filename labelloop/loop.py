@@ -17,7 +17,7 @@ import numpy as np
 
 from labelloop import strategies
 from labelloop.errors import BadStrategy, CannotTrain
-from labelloop.features import ABOUT, FeatureStore
+from labelloop.features import FeatureStore
 from labelloop.metrics import Accuracy, accuracy
 from labelloop.project import Measured, Project
 from labelloop.strategies.folder import load_folder, load_installed
@@ -112,7 +112,7 @@ def read_board(project: Project, *, features: str | None = None) -> Board:
 
 def read_features(folder: Path, n: int) -> tuple[Floats, Bools]:
     """Features (n, d) and which rows are there; no rows at all before the first image is embedded."""
-    if not (folder / ABOUT).exists():
+    if not FeatureStore.is_there(folder):
         return np.zeros((n, 0), np.float32), np.zeros(n, bool)
     features, done = FeatureStore.open(folder).read()
     if len(features) >= n:

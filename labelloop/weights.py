@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from labelloop.errors import BadInput, BadWeights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when timm imports the hub's client
 
 Announce = Callable[[str], None]
 State = dict[str, "Tensor"]

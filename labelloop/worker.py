@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from labelloop.errors import LabelloopError
-from labelloop.features import ABOUT, FeatureStore
+from labelloop.features import FeatureStore
 from labelloop.loop import Board, fit, learn, read_board
 from labelloop.project import Job, Measured, Project
 from labelloop.project.jobs import HEARTBEAT_SECONDS, JobKind
@@ -48,8 +49,6 @@ class Progress:
 
 def start(project: Project, kind: JobKind) -> Job:
     """Ask for a job and start its process; one that is open already is returned as it is."""
-    from labelloop.backbone import WORKER_ENV
-
     job_id, is_new = project.jobs.ask(kind)
     if is_new:
         with (project.folder / LOG).open("ab") as output:
@@ -60,7 +59,6 @@ def start(project: Project, kind: JobKind) -> Job:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # closing the app's terminal does not end it
-                env={**os.environ, **WORKER_ENV},
             )
         threading.Thread(target=_watch, args=(process, project, job_id), daemon=True).start()
     return project.jobs.get(job_id)
@@ -87,7 +85,7 @@ def to_embed(project: Project, name: str) -> list[int]:
     """Ids of the images that have no features yet in a set."""
     _, gone = project.catalog.flags()
     folder = project.features_folder(name)
-    if not (folder / ABOUT).exists():
+    if not FeatureStore.is_there(folder):
         return [int(i) for i in np.flatnonzero(~gone) + 1]
     return [int(i) for i in FeatureStore.open(folder).missing(len(gone)) if not gone[i - 1]]
 
@@ -136,9 +134,10 @@ def _embed_into(
     from labelloop.backbone import embed_missing
 
     folder = project.features_folder(name)
-    if not (folder / ABOUT).exists():
-        FeatureStore.create(folder, backbone.dim, {"backbone": backbone.name, "weights": backbone.weights_id})
-    store = FeatureStore.open(folder)
+    about = {"backbone": backbone.name, "weights": backbone.weights_id}
+    if not FeatureStore.is_there(folder):
+        FeatureStore.create(folder, backbone.dim, about)
+    store = FeatureStore.open(folder, expected=about)
     store.grow(len(project.catalog))
     images = project.catalog.images(waiting)
     paths = [(image_id, images[image_id].path) for image_id in waiting]
@@ -166,8 +165,7 @@ def fine_tune(
 
     settings = project.settings
     board = read_board(project, features="base")
-    before = learn(board)
-    train, judge = split_to_judge(board, before.exam.enough, settings.seed)
+    train, judge = split_to_judge(board, learn(board).exam.enough, settings.seed)
     name = f"fine-tune-{1 + sum(m.kind == 'fine-tune' for m in project.rounds.models())}"
     out = project.folder / "models" / name
     images = project.catalog.images((train + 1).tolist())
@@ -179,7 +177,7 @@ def fine_tune(
         len(board.classes),
         backbone=settings.backbone,
         weights=_weights(project, settings.weights),
-        head=before.head,
+        head=fit(board, train),
         out=out,
         seed=settings.seed,
         stop=stop,
@@ -192,6 +190,7 @@ def fine_tune(
         return
     weights = out / "model.safetensors"
     backbone = load_backbone(settings.backbone, weights, announce=announce)
+    _forget_features_of_other_weights(project.features_folder(name), backbone.weights_id)
     waiting = to_embed(project, name)
     message = "looking at all images again with the new model"
     for done, seconds_left in _embed_into(project, name, backbone, waiting, stop):
@@ -201,6 +200,12 @@ def fine_tune(
     verdict = decide(project, name, train, judge, time.monotonic() - begin)
     yield Progress(1, 1, verdict, 0.0, tuple(loss))
     yield from embed(project, announce=announce, stop=stop)  # images that were added meanwhile
+
+
+def _forget_features_of_other_weights(folder: Path, weights_id: str) -> None:
+    """An earlier run of the same number may have been stopped here, with fewer labels."""
+    if FeatureStore.is_there(folder) and FeatureStore.open(folder).about["weights"] != weights_id:
+        shutil.rmtree(folder)
 
 
 def split_to_judge(board: Board, exam_is_enough: bool, seed: int) -> tuple[Ints, Ints]:
