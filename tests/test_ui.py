@@ -255,7 +255,7 @@ def test_runs_of_a_page_leave_no_connection_behind(labeled: Project) -> None:
     before = open_databases()
     for _ in range(3):
         app.run()
-    assert open_databases() == before
+    assert open_databases() <= before  # other threads come and go, but nothing piles up
 
 
 def open_databases() -> int:

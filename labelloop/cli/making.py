@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from labelloop import folders
 from labelloop.cli.options import PATH, browser_option, by_option, host_option, port_option, project_argument
 from labelloop.cli.terminal import say, scan
 from labelloop.errors import BadInput
-from labelloop.project import Project
+from labelloop.project import Project, nothing_left_on_error
 from labelloop.types import Settings
 
 PROBLEMS_SHOWN = 10
@@ -59,22 +57,6 @@ def init(
         say(f"Classes: {', '.join(made.classes)}")
         say(f"Backbone: {name} ({why})")
     click.echo(f"{project} is ready. Label with: labelloop app {project}")
-
-
-@contextmanager
-def nothing_left_on_error(folder: Path) -> Iterator[None]:
-    """Whatever goes wrong while a project is made, no half of it stays. Removes only what was made here."""
-    was_there = folder.exists()
-    is_used = was_there and (not folder.is_dir() or any(folder.iterdir()))
-    try:
-        yield
-    except BaseException:
-        if not is_used and folder.is_dir():
-            for file in folder.glob("project.db*"):
-                file.unlink()
-            if not was_there:
-                folder.rmdir()
-        raise
 
 
 def read_files(project: Project, *, verbose: bool = False) -> None:

@@ -16,7 +16,8 @@ import json
 import sqlite3
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from labelloop.project.rounds import Measured, Rounds
 from labelloop.project.schema import bring_up_to_date
 from labelloop.types import Event, Settings, Source
 
-__all__ = ["Catalog", "Image", "Job", "Jobs", "Log", "Measured", "Project", "Rounds", "Scan"]
+__all__ = ["Catalog", "Image", "Job", "Jobs", "Log", "Measured", "Project", "Rounds", "Scan", "nothing_left_on_error"]
 
 DATABASE = "project.db"
 
@@ -211,6 +212,22 @@ class Project:
             image_id=image_id, kind="label", class_index=self.class_index(label), by=by, source=source, seconds=seconds
         )
         return self.log.append([event])[0]
+
+
+@contextmanager
+def nothing_left_on_error(folder: Path) -> Iterator[None]:
+    """Whatever goes wrong while a project is made, no half of it stays. Removes only what was made here."""
+    was_there = folder.exists()
+    is_used = was_there and (not folder.is_dir() or any(folder.iterdir()))
+    try:
+        yield
+    except BaseException:
+        if not is_used and folder.is_dir():
+            for file in folder.glob("project.db*"):
+                file.unlink()
+            if not was_there:
+                folder.rmdir()
+        raise
 
 
 def clean_name(name: str) -> str:

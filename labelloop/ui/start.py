@@ -12,7 +12,7 @@ from labelloop.backbone import resolve
 from labelloop.demo import sample_classes, sample_data
 from labelloop.errors import BadInput, LabelloopError
 from labelloop.folders import FromFolders, labels_from_folders
-from labelloop.project import Project
+from labelloop.project import Project, nothing_left_on_error
 from labelloop.server import desk
 from labelloop.types import Settings
 from labelloop.ui import visit
@@ -179,11 +179,8 @@ def _create(wish: Wish) -> None:
         raise BadInput(f"there are no images in {wish.images}")
     check_place(Path(wish.folder), Path(wish.images))
     settings = _settings(wish)
-    try:
-        project = Project.create(wish.folder, wish.images, wish.classes, settings)
-    except OSError as error:
-        raise BadInput(f"{wish.folder} cannot be made: {(error.strerror or str(error)).lower()}") from error
-    with project:
+    folder = Path(wish.folder).expanduser()
+    with nothing_left_on_error(folder), Project.create(folder, wish.images, wish.classes, settings) as project:
         if wish.take_labels:
             _say_what_was_taken(_take_labels(project))
     key = visit.open_folder(wish.folder)
