@@ -60,6 +60,7 @@ class Project:
     flight: int = 1000  # answers stored of one request; the others must be sent again
     delay: float = 0.0  # seconds before any answer
     exam_every: int = 10
+    reserve: list[int] = field(default_factory=list)  # the reserve as it was last handed out
 
     def is_exam(self, image: int) -> bool:
         return self.exam_every > 0 and image % self.exam_every == 0
@@ -118,6 +119,16 @@ class Project:
         ready = range(1, (self.images if self.embedded is None else self.embedded) + 1)
         return [self.item(i) for i in islice((i for i in ready if i not in have and not self.answer(i)), n)]
 
+    def draw_reserve(self, n: int) -> list[dict[str, Any]]:
+        """Open images, none of them held out or among those that the queue hands out next."""
+        queued = {item["id"] for item in self.queue([], 40)}
+        ready = range(1, self.images + 1)
+        free = [i for i in ready if not (self.answer(i) or self.is_exam(i) or i in queued)]
+        self.reserve = random.Random(1).sample(free, min(n, len(free)))
+        nothing = {"suggestion": None, "probability": None, "probs": [], "neighbours": [], "round": None}
+        why = {"strategy": "random", "reason": "drawn at random, because the server could not be reached"}
+        return [{**self.item(i), **nothing, **why} for i in self.reserve]
+
     def state(self) -> dict[str, Any]:
         labels = self.labels()
         kinds = [a["kind"] for a in (self.answer(i) for i in self.answers) if a]
@@ -169,6 +180,9 @@ def routes(project: Project) -> list[Any]:
         have = [int(i) for i in request.query_params.get("have", "").split(",") if i]
         items = project.queue(have, int(request.query_params["n"]))
         return JSONResponse({"items": items, "state": project.state()})
+
+    def reserve(request: Request) -> Response:
+        return JSONResponse({"items": project.draw_reserve(int(request.query_params["n"]))})
 
     async def answers(request: Request) -> Response:
         time.sleep(project.delay)
@@ -226,6 +240,7 @@ def routes(project: Project) -> list[Any]:
 
     return [
         Route("/", page), Route(f"{BASE}/state", state), Route(f"{BASE}/queue", queue),
+        Route(f"{BASE}/reserve", reserve),
         Route(f"{BASE}/answers", answers, methods=["POST"]), Route(f"{BASE}/classes", classes, methods=["POST"]),
         Route(f"{BASE}/jobs", jobs, methods=["POST"]), Route(f"{BASE}/recent", recent), Route(f"{BASE}/review", review),
         Route(f"{BASE}/thumb/{{id:int}}", picture), Route(f"{BASE}/view/{{id:int}}", picture),

@@ -296,8 +296,11 @@ BURST = """async () => {
   window.seen = [];
   const root = document.getElementById("root").shadowRoot;
   const picture = () => root.querySelector(".frame img");
-  for (let left = 100; left > 0; left--) {
-    while (!picture()) await new Promise((done) => setTimeout(done, 5)); // a slow machine
+  for (let left = window.left ?? 100; left > 0; left--) {
+    if (!picture()) { // a slow machine
+      while (!picture()) await new Promise((done) => setTimeout(done, 5));
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    }
     const key = String((left * 7) % 3 + 1);
     window.seen.push([Number(picture().src.split("/").pop()), Number(key) - 1]);
     document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, composed: true }));
@@ -314,6 +317,95 @@ def test_twenty_keys_a_second_each_to_the_image_on_screen(page: Page, stub: Stub
     assert [[e["image"], e["class"]] for e in project.log] == seen
     assert len({image for image, _ in seen}) == 100
     assert [e["seq"] for e in project.log] == list(range(1, 101))
+
+
+def load_reserve(page: Page, project: Project) -> None:
+    """Wait until the last picture of the reserve is there, and the queue's are too."""
+    with page.expect_response("**/reserve?*"):
+        pass
+    page.wait_for_function(
+        "(id) => performance.getEntriesByType('resource').some((one) => one.name.endsWith(`/view/${id}`))",
+        arg=project.reserve[-1],
+    )
+
+
+def test_the_reserve_fills_in_while_the_server_is_away(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    server = stub(images=1000)
+    project = open_page(page, server)
+    load_reserve(page, project)
+    reserve = set(project.reserve)
+    assert len(reserve) == 200
+    page.evaluate(f"window.left = 260; window.burst = ({BURST})(); null")
+    page.wait_for_function("window.seen.length >= 40")
+    server.stop()
+    at_least = page.evaluate("window.seen.length") + 120
+    page.wait_for_function("(n) => window.seen.length >= n", arg=at_least)  # six seconds without a server
+    assert len(project.log) < at_least - 100
+    server.start()
+    page.evaluate("window.burst")
+    saved(page)
+    seen = page.evaluate("window.seen")
+    assert [[e["image"], e["class"]] for e in project.log] == seen
+    assert len({image for image, _ in seen}) == len(seen) == 260
+    assert [e["seq"] for e in project.log] == list(range(1, 261))
+    spare = [e for e in project.log if e["strategy"] == "random"]
+    assert len(spare) >= 90
+    assert {e["image"] for e in spare} <= reserve
+    assert {(e["round"], e["suggestion"]) for e in spare} == {(None, None)}
+    assert {e["strategy"] for e in project.log[-20:]} == {"auto"}  # the queue has taken over again
+
+
+def test_a_server_that_hangs_does_not_stop_the_hand(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub(images=1000))
+    load_reserve(page, project)
+    project.delay = 4.0
+    page.evaluate(f"window.left = 100; window.burst = ({BURST})(); null")
+    page.evaluate("window.burst")
+    project.delay = 0.0
+    saved(page)
+    seen = page.evaluate("window.seen")
+    assert [[e["image"], e["class"]] for e in project.log] == seen
+    assert len({image for image, _ in seen}) == 100
+    assert "random" in {e["strategy"] for e in project.log}
+
+
+def test_undo_while_the_server_is_away_goes_back_into_the_reserve(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    server = stub(images=300)
+    project = open_page(page, server)
+    load_reserve(page, project)
+    server.stop()
+    while on_screen(page) not in project.reserve:
+        press(page, "1")
+    expect(page.locator(".reason")).to_contain_text("drawn at random")
+    expect(page.locator(".class.suggested")).to_have_count(0)
+    first = on_screen(page)
+    press(page, "1", "2", "Backspace", "Backspace")
+    assert on_screen(page) == first
+    press(page, "3")
+    server.start()
+    saved(page)
+    assert project.labels()[first] == 2
+
+
+BUSY = """([apart, keys]) => {
+  const body = document.body;
+  const start = performance.now();
+  [...keys].forEach((key, i) => {
+    const event = new KeyboardEvent("keydown", { key, composed: true });
+    Object.defineProperty(event, "timeStamp", { value: start + i * apart });
+    body.dispatchEvent(event);
+  });
+}"""
+
+
+@pytest.mark.parametrize(("apart", "taken"), [(40, 4), (10, 1), (200, 1)], ids=["rhythm", "bounce", "impatience"])
+def test_keys_that_a_busy_page_gets_all_at_once(page: Page, stub: Stub, apart: int, taken: int) -> None:
+    project = open_page(page, stub())
+    page.evaluate(BUSY, [apart, "1231"])
+    saved(page)
+    assert said(project) == [(1, "label", 0), (2, "label", 1), (3, "label", 2), (4, "label", 0)][:taken]
 
 
 def test_names_are_text_and_nothing_else(page: Page, stub: Stub) -> None:

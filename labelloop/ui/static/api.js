@@ -33,6 +33,10 @@ export class Api {
     return this.#get("queue", { client, have: have.join(","), n });
   }
 
+  reserve(client, n) {
+    return this.#get("reserve", { client, n });
+  }
+
   recent(by, n) {
     return this.#get("recent", { by, n });
   }
@@ -60,14 +64,14 @@ export class Api {
   }
 
   #post(path, body, timeout) {
-    const text = JSON.stringify(body);
+    const data = new TextEncoder().encode(JSON.stringify(body));
     return ask(
       `${this.base}/${path}`,
       {
         method: "POST",
         headers: { "Content-Type": "application/json", "X-Labelloop": "1" },
-        body: text,
-        keepalive: text.length < 60_000, // lets the last answers arrive when the page is being closed
+        body: data,
+        keepalive: data.length < 60_000, // lets the last answers arrive when the page is being closed
       },
       timeout,
     );

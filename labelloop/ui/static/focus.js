@@ -2,12 +2,14 @@
 
 import { h, hue, plural, setText } from "./dom.js";
 import { Pictures } from "./pictures.js";
+import { Reserve } from "./reserve.js";
 import { Strip } from "./strip.js";
 
 const AHEAD = 14;
 const BEHIND = 3;
-const BOUNCE = 15; // ms: one press that a worn key sends twice
-const RHYTHM = 120; // ms: keys typed in rhythm may outrun a late frame; later than this it is impatience
+const ENOUGH = 10; // images of the queue that are ready, half a second at 20 keys a second: the reserve can rest
+const BOUNCE = 15; // ms between two presses: a worn key or a slip of the finger, not two answers
+const RHYTHM = 120; // ms between two presses: a hand in rhythm may outrun a late frame; more, and it is impatience
 const EXAM = "A check image: your answer measures how good the model is, so nothing is suggested here.";
 
 export class Focus {
@@ -15,6 +17,9 @@ export class Focus {
   #since = 0; // when it was painted, 0 before
   #swapped = 0; // when it was put on the page
   #hiddenSince = 0;
+  #pressed = -Infinity; // when the last key was pressed
+  #wasAway = false;
+  #isCutOff = false; // the server went away, and the queue is not back yet
 
   /** on: {open(item), ready()} */
   constructor(session, api, on) {
@@ -23,9 +28,11 @@ export class Focus {
     this.on = on;
     this.pictures = new Pictures(
       (id) => api.view(id),
-      (id) => id === session.timeline.current?.id && on.ready(),
+      (id) => (this.#isCutOff || id === session.timeline.current?.id) && on.ready(),
+      (id) => this.reserve.picture(id),
     );
-    this.strip = new Strip({ thumb: (id) => api.thumb(id), open: on.open });
+    this.reserve = new Reserve(api, session, () => !session.isAway && !this.pictures.isLoading);
+    this.strip = new Strip({ thumb: (id) => this.reserve.picture(id)?.src ?? api.thumb(id), open: on.open });
     this.frame = h("div", { class: "frame" });
     this.badge = h("div", { class: "badges" });
     this.message = h("div", { class: "empty", role: "status" });
@@ -39,6 +46,7 @@ export class Focus {
   }
 
   close() {
+    this.reserve.close();
     document.removeEventListener("visibilitychange", this.#pause);
   }
 
@@ -48,15 +56,21 @@ export class Focus {
     return Math.min(300, Math.max(0, Math.round((now - since) / 10) / 100));
   }
 
-  /** Whether a key pressed at that time can be meant for this item: its picture was on screen then. */
-  wasOnScreen(item, time) {
-    if (!item || this.shown !== item) return false;
-    const after = time - this.#swapped;
-    return after >= BOUNCE && (this.#since > 0 || after < RHYTHM);
+  /**
+   * Whether a key pressed at that time is meant for this item: its picture was on screen then. What counts is when keys
+   * are pressed, not when a busy page gets to them. Wants to hear of every press, in order.
+   */
+  isMeant(item, time) {
+    const gap = time - this.#pressed;
+    this.#pressed = time;
+    if (!item || this.shown !== item || gap < BOUNCE) return false;
+    const wasSeen = this.#since > 0 && this.#since <= time;
+    return wasSeen || gap < RHYTHM;
   }
 
   /** Paints the current image if it is decoded; everything here only writes to the page. */
   show() {
+    this.#bridge();
     const { timeline } = this.session;
     const item = timeline.current;
     this.#preload();
@@ -66,6 +80,20 @@ export class Focus {
     this.#sayEmpty(item, ready);
     this.#sayWhy(item);
     this.strip.show(timeline, this.session.classes, (one) => this.session.isUnsaved(one));
+  }
+
+  /** While the server is away, and until images of the queue are here again, the reserve fills in. */
+  #bridge() {
+    const { timeline, isAway } = this.session;
+    const { isReady } = this.pictures;
+    if (isAway) this.#isCutOff = true;
+    if (!this.#isCutOff) return;
+    timeline.bridge(isReady, () => this.reserve.next());
+    if (this.#wasAway && !isAway) this.pictures.retry();
+    this.#wasAway = isAway;
+    const next = timeline.ahead().slice(0, ENOUGH);
+    const isBack = next.every(({ id }) => isReady(id) || this.pictures.hasFailed(id));
+    this.#isCutOff = isAway || !isBack;
   }
 
   #swap(item) {

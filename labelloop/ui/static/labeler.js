@@ -50,7 +50,7 @@ class Labeler {
     window.addEventListener("beforeunload", this.#leave);
     window.addEventListener("resize", this.fit);
     for (const wait of [50, 400, 1500]) setTimeout(this.fit, wait); // elements above may still be arriving
-    this.session.start().then(() => this.#isReview() && this.many.open());
+    this.session.start().then(() => (this.#isReview() ? this.many.open() : this.focus.reserve.start()));
     this.#draw();
   }
 
@@ -157,12 +157,12 @@ class Labeler {
     const { session } = this;
     const isFocus = this.view === "focus";
     this.legend.setClasses(session.classes);
-    this.legend.show(isFocus ? session.timeline.current : null, session.state?.counts ?? []);
     this.element.dataset.view = this.view;
     this.focus.element.hidden = !isFocus;
     this.many.grid.element.hidden = isFocus;
     if (isFocus) this.focus.show();
     else this.many.show();
+    this.legend.show(isFocus ? session.timeline.current : null, session.state?.counts ?? []);
     this.status.show(session, this.#refused);
   }
 
@@ -228,7 +228,7 @@ class Labeler {
     const { session, focus } = this;
     const item = session.timeline.current;
     const skipsBroken = answer.kind === "skip" && item && focus.pictures.hasFailed(item.id);
-    if (!focus.wasOnScreen(item, event.timeStamp) && !skipsBroken) return this.toast.say("wait for the image");
+    if (!focus.isMeant(item, event.timeStamp) && !skipsBroken) return this.toast.say("wait for the image");
     const seq = session.answer([item], () => answer, {
       source,
       seconds: skipsBroken ? null : focus.seconds(event.timeStamp),

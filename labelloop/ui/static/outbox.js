@@ -5,7 +5,9 @@
 import { Refused } from "./api.js";
 
 const PREFIX = "labelloop/outbox";
-const FLIGHT = 200; // answers in one request
+const FLIGHT = 500; // answers in one request,
+const FLIGHT_BYTES = 800_000; // and what the server takes at once, with room to spare
+const LATE = 500; // ms that a flight takes when all is well
 const FIRST_WAIT = 3000;
 const LONGEST_WAIT = 12_000;
 
@@ -18,6 +20,7 @@ export class Outbox {
   #lanes = []; // [{client, by, answers}], our own first
   #last = 0;
   #flying = false;
+  #resting = false; // after a failure, until the timer says to try again
   #timer = null;
   #wait = FIRST_WAIT;
 
@@ -28,7 +31,8 @@ export class Outbox {
     this.#send = send;
     this.#on = on;
     this.client = newClient();
-    this.trouble = null; // {text, lost}: why the last flight failed
+    this.trouble = null; // {text, lost}: why the last flight failed; until one lands
+    this.isLate = false; // the flight takes longer than it should
     this.#lanes.push({ client: this.client, by, answers: [] });
     if (!this.#storage) on.refused("this browser keeps no copy of answers that are not saved yet: keep the page open");
     window.addEventListener("online", this.retry);
@@ -52,7 +56,7 @@ export class Outbox {
     const numbered = { seq, ...answer };
     this.#lanes[0].answers.push(numbered);
     this.#keep(numbered);
-    if (!this.trouble) queueMicrotask(() => this.#fly());
+    queueMicrotask(() => this.#fly());
     return seq;
   }
 
@@ -65,32 +69,40 @@ export class Outbox {
   /** Tries again now instead of when the wait is over. */
   retry = () => {
     clearTimeout(this.#timer);
-    this.trouble = null;
+    this.#resting = false;
     this.#fly();
   };
 
   async #fly() {
     const lane = this.#lanes.find((one) => one.answers.length);
-    if (this.#flying || this.trouble || !lane) return;
+    if (this.#flying || this.#resting || !lane) return;
     this.#flying = true;
-    const answers = lane.answers.slice(0, FLIGHT);
+    const answers = flight(lane.answers);
+    const watch = setTimeout(this.#late, LATE);
     try {
       const reply = await this.#send({ client: lane.client, by: lane.by, answers }, this.#wait + 5000);
       this.#landed(lane, reply);
     } catch (error) {
       this.#failed(lane, error);
     } finally {
-      this.#flying = false;
+      clearTimeout(watch);
+      this.#flying = this.isLate = false;
     }
     if (this.waiting) queueMicrotask(() => this.#fly());
     this.#on.changed();
   }
+
+  #late = () => {
+    this.isLate = true;
+    this.#on.changed();
+  };
 
   #landed(lane, reply) {
     const before = lane.answers.length;
     this.#drop(lane, (answer) => answer.seq <= reply.acked);
     if (lane.answers.length === before) throw new Refused(`the server has answers up to ${reply.acked} only`, 500);
     this.#wait = FIRST_WAIT;
+    this.trouble = null;
     if (lane.client === this.client) this.#on.acked(reply.acked, reply);
     if (lane !== this.#lanes[0] && !lane.answers.length) this.#lanes.splice(this.#lanes.indexOf(lane), 1);
   }
@@ -99,11 +111,13 @@ export class Outbox {
     const bad = error instanceof Refused && error.status < 500 && lane.answers.find((one) => one.seq === error.seq);
     if (bad) {
       this.#drop(lane, (answer) => answer === bad);
+      this.trouble = null;
       this.#on.refused(`one answer was not taken: ${error.message}`);
       return;
     }
     this.trouble = { text: error.message, lost: !(error instanceof Refused) };
     if (lane !== this.#lanes[0]) this.#lanes.push(...this.#lanes.splice(this.#lanes.indexOf(lane), 1));
+    this.#resting = true;
     this.#timer = setTimeout(this.retry, this.#wait);
     this.#wait = Math.min(this.#wait * 1.5, LONGEST_WAIT);
   }
@@ -132,6 +146,16 @@ function openStorage() {
   } catch {
     return null; // storage is switched off; the outbox says so
   }
+}
+
+/** The first answers, as many as fit into one request. */
+function flight(answers) {
+  const encoder = new TextEncoder();
+  let bytes = 0;
+  const fits = (answer) => (bytes += encoder.encode(JSON.stringify(answer)).length) <= FLIGHT_BYTES;
+  const first = answers.slice(0, FLIGHT);
+  const end = first.findIndex((answer, i) => !fits(answer) && i > 0);
+  return end < 0 ? first : first.slice(0, end);
 }
 
 function leftovers(storage, prefix) {

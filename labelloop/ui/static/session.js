@@ -71,6 +71,17 @@ export class Session {
     return this.state?.classes ?? [];
   }
 
+  /** Whether the server cannot be asked, or lets a whole flight of answers wait. */
+  get isAway() {
+    return Boolean(this.trouble?.lost || this.outbox.trouble?.lost || this.outbox.isLate);
+  }
+
+  /** Whether an image can still be shown for the first time. */
+  isNew({ id }) {
+    const known = this.#items.get(id);
+    return !known || !(known.answer || this.#unsaved.has(known) || this.timeline.has(id));
+  }
+
   isUnsaved(item) {
     return this.#unsaved.has(item);
   }

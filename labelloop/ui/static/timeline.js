@@ -1,11 +1,13 @@
 // The order of images in front of one person: answered ones behind, the next ones ahead. No DOM, no network.
 
-const PINNED = 3; // images after the current one that a fresh choice may not replace
+const PINNED = 3; // images after the current one that a fresh choice may not replace; more for a fast hand
 const MEMORY = 400; // answered images kept for looking back
 
 export class Timeline {
   items = [];
   at = 0;
+  #chosen = null; // the person went there on purpose
+  #answered = []; // when the answers of the last second were given, ms
 
   get current() {
     return this.items[this.at] ?? null;
@@ -47,7 +49,20 @@ export class Timeline {
 
   /** To the next unanswered image; one that is ready goes before one that still loads. */
   advance(isReady) {
+    this.#answered.push(performance.now());
+    this.#chosen = null;
     this.at = this.#nextOpen(this.at + 1, isReady);
+  }
+
+  /** Instead of waiting for the current image: another one that is ready, or else one from spare(), if it has any. */
+  bridge(isReady, spare) {
+    if (!this.#isWaiting(isReady)) return;
+    const here = this.at;
+    this.at = this.#nextOpen(here, isReady);
+    const item = this.#isWaiting(isReady) && spare();
+    if (!item) return;
+    this.at = here;
+    this.items.splice(here, 0, item);
   }
 
   /** One step back or ahead without an answer. Returns whether there was one. */
@@ -55,6 +70,7 @@ export class Timeline {
     const to = this.at + by;
     if (to < 0 || to >= this.items.length) return false;
     this.at = to;
+    this.#chosen = this.current;
     return true;
   }
 
@@ -69,6 +85,7 @@ export class Timeline {
     const found = this.items.findIndex((one) => one.id === item.id);
     if (found < 0) this.items.splice(this.at, 0, item);
     else this.at = found;
+    this.#chosen = item;
   }
 
   /** The images around the current one, null where there is none. */
@@ -78,8 +95,20 @@ export class Timeline {
 
   #kept() {
     const open = this.items.slice(this.at + 1).filter((item) => !item.answer);
-    const dropped = new Set(open.slice(PINNED));
+    const dropped = new Set(open.slice(Math.max(PINNED, this.#pace())));
     return new Set(this.items.filter((item) => !dropped.has(item)));
+  }
+
+  /** Answers in the last second: as many pictures will be needed before those of a fresh choice can be here. */
+  #pace() {
+    const now = performance.now();
+    this.#answered = this.#answered.filter((time) => now - time < 1000);
+    return this.#answered.length;
+  }
+
+  #isWaiting(isReady) {
+    const { current } = this;
+    return !current || !(current.answer || current === this.#chosen || isReady(current.id));
   }
 
   #nextOpen(from, isReady) {
