@@ -206,16 +206,17 @@ class Live:
         """Take in new images, new features, or another set of features; True when there is more to learn from."""
         board, project = self.board, self.project
         name, n = project.features_in_charge["name"], len(project.catalog)
-        features, embedded = read_features(project.features_folder(name), n)
-        if name == board.features_name and n == len(board.label):
-            had, has = int(board.embedded.sum()), int(embedded.sum())
-            # While embedding runs, look at a tenth more images at a time; every new one would be a new model.
-            if has == had or (has < n and has < 1.1 * had + 16):
-                return False
-            board.features, board.embedded = features, embedded
+        if (name, n, project.catalog.count_gone()) != (board.features_name, len(board.label), int(board.gone.sum())):
+            self.board = read_board(project)
+            self.unreadable = len(project.catalog.problems())
             return True
-        self.board = read_board(project)
-        self.unreadable = len(project.catalog.problems())
+        features, embedded = read_features(project.features_folder(name), n)
+        had, has = int(board.embedded.sum()), int(embedded.sum())
+        job = project.jobs.latest("embed")
+        # While embedding runs, look at a tenth more images at a time; every new one would be a new model.
+        if has == had or (has < 1.1 * had + 16 and job is not None and job.is_open):
+            return False
+        board.features, board.embedded = features, embedded
         return True
 
     def _follow_strategies(self) -> bool:

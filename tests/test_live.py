@@ -200,6 +200,29 @@ def test_new_images_and_features_arrive(project):
     assert live.state()["embedded"] == 40
 
 
+def test_the_last_images_arrive_though_one_cannot_be_read(project):
+    features = embed_by_color(project, "elsewhere")
+    store = FeatureStore.create(project.features_folder("base"), 3, {})
+    store.grow(40)
+    store.write(range(1, 39), features[:38])
+    live = Live(project)
+    live._follow()
+    store.write([39], features[38:39])
+    project.catalog.mark_unreadable(40, "truncated")
+    live._follow()
+    state = live.state()
+    assert (state["embedded"], state["images"], state["unreadable"]) == (39, 39, 1)
+
+
+def test_images_that_vanish_are_not_offered_any_more(live):
+    gone = live.take("tab", [], 1)[0].image_id
+    live.project.catalog.image(gone).path.unlink()
+    list(live.project.catalog.scan())
+    label(live, next(i for i in range(1, 41) if i != gone))
+    assert gone not in {pick.image_id for pick in live.take("other tab", [], 40)}
+    assert live.state()["images"] == 39
+
+
 def test_a_swap_of_features_is_taken_in(live):
     for image_id in first_of_each(live):
         label(live, image_id)

@@ -148,12 +148,16 @@ class Catalog:
                 "UPDATE images SET gone = NOT EXISTS "
                 "(SELECT 1 FROM files WHERE files.image_id = images.id AND files.gone = 0 AND files.problem IS NULL)"
             )
-            return int(db.conn.execute("SELECT count(*) FROM images WHERE gone").fetchone()[0])
+            return self.count_gone()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return int(self._db().conn.execute("SELECT coalesce(max(id), 0) FROM images").fetchone()[0])
+
+    def count_gone(self) -> int:
+        """How many images have no usable file any more."""
+        return int(self._db().conn.execute("SELECT count(*) FROM images WHERE gone").fetchone()[0])
 
     def flags(self) -> tuple[Bools, Bools]:
         """`held_out` and `gone`, both (n_images,), by image id - 1."""

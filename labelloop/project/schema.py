@@ -41,6 +41,7 @@ CREATE TABLE images (
     gone INTEGER NOT NULL DEFAULT 0,       -- 1: no file with these bytes is there any more
     added_at TEXT NOT NULL
 ) ;;
+CREATE INDEX images_gone ON images(id) WHERE gone ;;
 
 CREATE TABLE files (
     folder_id INTEGER NOT NULL REFERENCES folders(id),
