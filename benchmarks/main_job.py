@@ -167,7 +167,7 @@ def report(images: Path, options: argparse.Namespace, runs: list[Run], embed_sec
                   "export csv", "export imagefolder (copies)"):  # fmt: skip
         stages.append((stage, [s for run in runs if run.strategy == "auto" for s in run.seconds[stage]]))
     print(table(["stage", "seconds, median", "max", "n"], [
-        [stage, f"{statistics.median(s):.3f}", f"{max(s):.3f}", len(s)] for stage, s in stages
+        [stage, f"{statistics.median(s):.4f}", f"{max(s):.4f}", len(s)] for stage, s in stages
     ]))  # fmt: skip
     print(f"\nEmbedding: {n / embed_seconds:.0f} images/s. Every export was compared with what was answered: equal.")
 

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,8 @@ def embed(
         waiting = to_embed(project, in_charge["name"])
         left = scan.total - scan.done
         total = len(project.catalog) + left
-        yield Progress(total - left - len(waiting), total, f"reading files: {scan.done} of {scan.total}")
+        message = f"reading files: {scan.done} of {scan.total}" if scan.total else "no new files"
+        yield Progress(total - left - len(waiting), total, message)
         if waiting and backbone is None:
             backbone = load_backbone(in_charge["backbone"], _weights(project, in_charge["weights"]), announce=announce)
         if waiting:
@@ -199,7 +200,8 @@ def fine_tune(
         return
     verdict = decide(project, name, train, judge, time.monotonic() - begin)
     yield Progress(1, 1, verdict, 0.0, tuple(loss))
-    yield from embed(project, announce=announce, stop=stop)  # images that were added meanwhile
+    for progress in embed(project, announce=announce, stop=stop):  # images that were added meanwhile
+        yield replace(progress, message=verdict, loss=tuple(loss))
 
 
 def _forget_features_of_other_weights(folder: Path, weights_id: str) -> None:

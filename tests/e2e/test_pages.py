@@ -20,6 +20,8 @@ from conftest import Errors, Stops
 from playwright.sync_api import BrowserContext, Page, expect
 
 from labelloop.project import Project
+from labelloop.types import Settings
+from labelloop.worker import embed
 from tests.conftest import draw
 
 pytestmark = pytest.mark.browser
@@ -223,6 +225,48 @@ def test_a_killed_worker_is_told_and_goes_on(
     expect(page.get_by_text("Getting to know the images: done")).to_be_visible(timeout=60_000)
     visit(page, "Label")
     label(page, "1")
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker the way Linux shows processes")
+def test_a_worker_killed_while_training_leaves_the_old_model_in_charge(
+    page: Page, mortal_app: App, leaves: Path, look: Callable[[Path], Project]
+) -> None:
+    folder = trainable(leaves)
+    page.goto(f"{mortal_app.url}/?project={folder}&by=anna")
+    image_is_there(page)
+    page.keyboard.press("t")
+    project = look(folder)
+    until = time.monotonic() + 90
+    while (job := project.jobs.latest("fine-tune")) is None or not job.done:
+        assert time.monotonic() < until, f"it does not train: {job}"
+        assert job is None or job.is_open, job
+    os.kill(worker_of(folder), signal.SIGKILL)
+    expect(page.locator(".job")).to_contain_text("training failed: the background process was killed", timeout=30_000)
+    label(page, "1", "2")
+    assert project.features_in_charge["name"] == "base"
+    assert len(labels(project)) == 42
+    page.keyboard.press("t")
+    while (job := project.jobs.latest("fine-tune")) is None or job.state != "done":
+        assert time.monotonic() < until + 90, f"it does not end: {job}"
+        assert job is None or job.state != "failed" or "was killed" in job.message, job
+    assert re.search(r"\d+ of \d+ .* right after fine-tuning, \d+ before: the (new|old) model", job.message)
+    label(page, "1")
+
+
+def trainable(images: Path) -> Path:
+    """A project whose backbone is a tiny network that can be fine-tuned, with forty labels."""
+    import timm
+    from safetensors.torch import save_file
+
+    weights = images.with_name("tiny.safetensors")
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    settings = Settings(backbone="test_resnet", weights=str(weights))
+    with Project.create(images.with_name("training"), images, ["red", "blue"], settings) as project:
+        for _ in embed(project):
+            pass
+        for image in list(project.catalog.images().values())[:40]:
+            project.label(image.id, "red" if int(image.name.split()[1]) < 30 else "blue")
+        return project.folder
 
 
 def worker_of(folder: Path) -> int:
