@@ -12,6 +12,8 @@ from conftest import Errors, Stops
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 from stub import Project, Server, routes
 
+from labelloop.ui.component import static_version
+
 pytestmark = pytest.mark.browser
 
 Stub = Callable[..., Server]
@@ -370,7 +372,7 @@ def test_a_server_that_hangs_does_not_stop_the_hand(page: Page, stub: Stub) -> N
     assert "random" in {e["strategy"] for e in project.log}
 
 
-def test_undo_while_the_server_is_away_goes_back_into_the_reserve(page: Page, stub: Stub, errors: Errors) -> None:
+def test_going_back_and_ahead_while_the_server_is_away(page: Page, stub: Stub, errors: Errors) -> None:
     errors.expected += OFFLINE
     server = stub(images=300)
     project = open_page(page, server)
@@ -381,9 +383,11 @@ def test_undo_while_the_server_is_away_goes_back_into_the_reserve(page: Page, st
     expect(page.locator(".reason")).to_contain_text("drawn at random")
     expect(page.locator(".class.suggested")).to_have_count(0)
     first = on_screen(page)
-    press(page, "1", "2", "Backspace", "Backspace")
+    press(page, *"121212", *["Backspace"] * 6)
     assert on_screen(page) == first
     press(page, "3")
+    page.locator(".cell").last.click()  # of the queue, and not loaded: asked for by name, so nothing takes its place
+    expect(page.locator(".stage h2")).to_have_text("This image cannot be shown right now")
     server.start()
     saved(page)
     assert project.labels()[first] == 2
@@ -406,6 +410,59 @@ def test_keys_that_a_busy_page_gets_all_at_once(page: Page, stub: Stub, apart: i
     page.evaluate(BUSY, [apart, "1231"])
     saved(page)
     assert said(project) == [(1, "label", 0), (2, "label", 1), (3, "label", 2), (4, "label", 0)][:taken]
+
+
+PINS = """async ([module, pressed]) => {
+  const { Timeline } = await import(module);
+  const items = (from) => Array.from({ length: 24 }, (_, i) => ({ id: from + i, answer: null }));
+  const timeline = new Timeline();
+  timeline.merge(items(1));
+  for (let i = 0; i < pressed; i++) {
+    timeline.current.answer = { kind: "skip" };
+    timeline.advance(() => true);
+  }
+  timeline.merge(items(101));
+  return timeline.have();
+}"""
+
+
+@pytest.mark.parametrize(("pressed", "kept"), [(0, [1, 2, 3, 4]), (8, list(range(9, 18)))])
+def test_what_a_fast_hand_needs_in_a_second_is_not_replaced(
+    page: Page, stub: Stub, pressed: int, kept: list[int]
+) -> None:
+    open_page(page, stub())
+    assert page.evaluate(PINS, [f"/ll/static/{static_version()}/timeline.js", pressed]) == kept
+
+
+FLIGHTS = """async (module) => {
+  const { Outbox } = await import(module);
+  const flights = [];
+  let isAway = true;
+  const send = async (body) => {
+    if (isAway) throw new Error("nobody is there");
+    flights.push([new TextEncoder().encode(JSON.stringify(body)).length, body.answers.map((answer) => answer.seq)]);
+    return { acked: body.answers.at(-1).seq };
+  };
+  const on = { acked() {}, changed() {}, refused() {} };
+  const outbox = new Outbox({ base: "/ll/other", by: "anna", send, on });
+  for (let i = 0; i < 120; i++) outbox.push({ image: i, kind: "note", note: "ä".repeat(10_000) });
+  for (let i = 0; i < 600; i++) outbox.push({ image: i, kind: "label", class: 0 });
+  await new Promise((done) => setTimeout(done));
+  const lost = outbox.trouble.lost;
+  isAway = false;
+  outbox.retry();
+  while (outbox.waiting) await new Promise((done) => setTimeout(done));
+  return [lost, outbox.trouble, flights];
+}"""
+
+
+def test_a_full_outbox_leaves_in_order_and_in_requests_that_are_taken(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    lost, trouble, flights = page.evaluate(FLIGHTS, f"/ll/static/{static_version()}/outbox.js")
+    assert (lost, trouble) == (True, None)
+    assert [seq for _, seqs in flights for seq in seqs] == list(range(1, 721))
+    assert max(size for size, _ in flights) < 1_000_000
+    assert len(flights) == 5  # 120 notes of 20 kB need three, and the last of them and 600 labels two
 
 
 def test_names_are_text_and_nothing_else(page: Page, stub: Stub) -> None:
