@@ -1,6 +1,6 @@
 """Takes the README's screenshot: the demo, forty cells labeled by their truth, in a real Chromium.
 
-    python docs/screenshot.py
+python docs/screenshot.py
 """
 
 from __future__ import annotations
