@@ -88,7 +88,7 @@ class Live:
         self._strategy_that_works = "auto"
         self._clients: dict[str, Client] = {}
         self._newcomer = Client()  # its queue waits for the next page that opens
-        self._answered: set[int] = set()  # since the thread last looked
+        self._answered: dict[int, int] = {}  # image → event, of answers that the queue does not know of yet
         self._to_log: list[tuple[int, Pick]] = []
         self._lock = threading.Lock()
         self._newer = threading.Condition(self._lock)
@@ -112,10 +112,11 @@ class Live:
 
     def answer(self, events: Sequence[Event]) -> None:
         """Append answers; on disk when this returns. Raises NotSaved or BadInput with nothing written."""
-        self.project.log.append(events)
+        event_ids = self.project.log.append(events)
         with self._lock:
-            self._answered.update(event.image_id for event in events if event.kind in ANSWERS)
-            for event in events:
+            for event_id, event in zip(event_ids, events, strict=True):
+                if event.kind in ANSWERS:
+                    self._answered[event.image_id] = event_id
                 if event.client in self._clients:
                     self._to_log += self._clients[event.client].showed([event.image_id])
         self._wake.set()
@@ -270,7 +271,7 @@ class Live:
                 client.queue = mix_exam(own, own_exam, client.wants, share, rng)
             self._given_out = self._given_out and self.round == number
             self.round, self.seen_event, self.chosen_by = number, seen, self.learned
-            self._answered -= set((np.flatnonzero(self.board.state) + 1).tolist())
+            self._answered = {image_id: event for image_id, event in self._answered.items() if event > seen}
             self.version += 1
             self._newer.notify_all()
 

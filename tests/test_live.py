@@ -61,6 +61,16 @@ def test_an_undone_answer_is_unlearned(live):
     assert live.learned is None
 
 
+def test_an_image_whose_answer_was_undone_is_asked_again(live):
+    image_id = live.take("tab", [], 1)[0].image_id
+    label(live, image_id)
+    live.answer([Event(image_id=image_id, kind="undo", client="tab", seq=999)])
+    assert live.wait_for(live.project.log.last_id(), PATIENCE)
+    assert image_id in {pick.image_id for client in live._clients.values() for pick in client.next(live._answered)} | {
+        pick.image_id for pick in live._newcomer.queue
+    }
+
+
 def test_two_pages_never_have_the_same_image(live):
     live.take("ann", [], 12)
     live.take("ben", [], 12)
