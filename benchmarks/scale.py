@@ -165,7 +165,7 @@ def fill_and_start(page: Page, images: Path, folder: Path, options: argparse.Nam
     page.get_by_role("textbox", name="Where to keep the labels").fill(str(folder))
     if options.weights:
         page.get_by_text("Advanced").click()
-        page.get_by_label("What looks at the images").fill(options.backbone)
+        page.get_by_role("combobox", name="What looks at the images").fill(options.backbone)
         page.keyboard.press("Enter")
         page.get_by_role("textbox", name="Weights file").fill(str(Path(options.weights).resolve()))
         page.keyboard.press("Enter")

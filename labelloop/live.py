@@ -268,7 +268,7 @@ class Live:
         with self._lock:
             for k, client in enumerate(clients):
                 own, own_exam = choice.picks[k :: len(clients)], exam[k :: len(clients)]
-                client.queue = mix_exam(own, own_exam, client.wants, share, rng)
+                client.queue = mix_exam(own, own_exam, client.wants, share, rng, rest=not self.board.is_embedding)
             self._given_out = self._given_out and self.round == number
             self.round, self.seen_event, self.chosen_by = number, seen, self.learned
             self._answered = {image_id: event for image_id, event in self._answered.items() if event > seen}

@@ -72,6 +72,11 @@ class Board:
         return np.flatnonzero((self.label >= 0) & self.held_out & self.embedded)
 
     @property
+    def is_embedding(self) -> bool:
+        """Whether images that a strategy may choose have no features yet."""
+        return bool(((self.state == NONE) & ~self.held_out & ~self.gone & ~self.embedded).any())
+
+    @property
     def exam_open(self) -> Ints:
         """Image ids - 1 of the held-out images that wait for an answer."""
         return np.flatnonzero((self.state == NONE) & self.held_out & ~self.gone)
@@ -239,15 +244,18 @@ def suggestion_for(pool: Pool, row: int) -> dict[str, Any]:
 
 
 def mix_exam(
-    picks: Sequence[Pick], waiting: Sequence[int] | Ints, n: int, share: float, rng: np.random.Generator
+    picks: Sequence[Pick], waiting: Sequence[int] | Ints, n: int, share: float, rng: np.random.Generator, *, rest: bool
 ) -> list[Pick]:
-    """Put held-out images between the picks: each place is one with probability `share`; at most n images in all."""
+    """Put held-out images between the picks: each place is one with probability `share`; at most n images in all.
+
+    With `rest`, what is left of them follows after the last pick: there is nothing else to show.
+    """
     exam = [
         Pick(image_id=int(i), strategy=EXAM, reason=EXAM_REASON, held_out=True) for i in rng.permutation(list(waiting))
     ]
     chosen = list(picks)
     mixed: list[Pick] = []
-    while len(mixed) < n and (chosen or exam):
+    while len(mixed) < n and (chosen or (exam and rest)):
         take_exam = exam and (not chosen or rng.random() < share)
         mixed.append((exam if take_exam else chosen).pop(0))
     return mixed
@@ -308,7 +316,8 @@ def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) ->
     seed = project.settings.seed
     rng = np.random.default_rng([seed, project.rounds.last() + 1])
     choice = choose(project, board, learned, n, rng, strategy=strategy)
-    picks = mix_exam(choice.picks, board.exam_open + 1, n, project.settings.held_out, rng)
+    share = project.settings.held_out
+    picks = mix_exam(choice.picks, board.exam_open + 1, n, share, rng, rest=not board.is_embedding)
     number = project.rounds.start(
         choice.strategy, project.settings.strategy_settings, seed, 0 if learned is None else learned.labels
     )
