@@ -5,6 +5,7 @@
 IMAGES holds train/CLASS/* and test/CLASS/*. For each seed a project is made over train/, and `next_batch` is asked for
 ten images at a time, once with the project's own strategy and once with `random`; every image it shows is answered,
 held-out ones among them, and all answers count as labels. The head is judged on test/, which no project ever sees.
+`python benchmarks/main_job.py sample` takes the images of the demo, a random third of them as test/.
 Prints Markdown tables; --json FILE keeps the raw figures.
 """
 
@@ -24,6 +25,7 @@ import numpy as np
 from common import machine, mean_sd, table
 
 from labelloop.backbone import embed_missing, load_backbone
+from labelloop.demo import sample_data
 from labelloop.exchange import export_labels
 from labelloop.features import FeatureStore
 from labelloop.loop import learn, next_batch, read_board
@@ -47,6 +49,17 @@ class Run:
     def time(self, stage: str, start: float) -> None:
         """Note the seconds since `start`."""
         self.seconds.setdefault(stage, []).append(time.perf_counter() - start)
+
+
+def lay_out_sample(folder: Path) -> Path:
+    """The demo's images as train/CLASS and test/CLASS."""
+    rng = np.random.default_rng(0)
+    with (sample_data() / "truth.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            target = folder / "sample" / ("test" if rng.random() < 1 / 3 else "train") / row["label"]
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sample_data() / "images" / row["file_name"], target)
+    return folder / "sample"
 
 
 def make_project(folder: Path, images: Path, options: argparse.Namespace, run: Run) -> Project:
@@ -183,8 +196,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        runs, embed_seconds, n = run_all(options.images, options, Path(work))
-    report(options.images, options, runs, embed_seconds, n)
+        images = lay_out_sample(Path(work)) if str(options.images) == "sample" else options.images
+        runs, embed_seconds, n = run_all(images, options, Path(work))
+    report(images, options, runs, embed_seconds, n)
     if options.json:
         options.json.write_text(json.dumps([vars(run) for run in runs], indent=1))
 

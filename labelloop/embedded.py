@@ -21,9 +21,8 @@ VERSION = "embedded-1"
 """Changes whenever the same image would get other features, so that stored ones are not mixed with new ones."""
 
 SIDE = 128
-# How far each block counts: chosen by hand for accuracy at 100 random labels. A logistic head (train/head.py) on them
-# was right on 76 % of EuroSAT, 74 % of sign digits, 89 % of sample_data; tf_efficientnet_lite0: 84 % and 77 % of the
-# first two.
+# How far each block counts: chosen by hand for accuracy at 100 random labels of EuroSAT, sign digits and sample_data,
+# so figures on these three flatter them a little. docs/benchmarks.md says what they are worth.
 WEIGHTS = {"tones": 0.4, "colours": 0.3, "bands": 0.5, "patterns": 0.9, "rings": 0.7, "edges": 1.4}
 
 

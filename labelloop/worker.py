@@ -67,6 +67,8 @@ def start(project: Project, kind: JobKind) -> Job:
 def _watch(process: subprocess.Popen[bytes], project: Project, job_id: int) -> None:
     """Wait for a worker, so that it is no zombie; one that ended without a word has failed, and the log says why."""
     status = process.wait()
+    if not project.folder.exists():
+        return  # somebody deleted the project meanwhile
     if project.jobs.get(job_id).is_open:
         last_words = (project.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
         end = f"was killed (signal {-status})" if status < 0 else f"ended with status {status}"
