@@ -36,7 +36,7 @@ def test_a_project_remembers_its_settings(tmp_path, photos):
     settings = Settings(backbone="resnet18", weights="w.safetensors", held_out=0.2, strategy="margin", seed=7)
     Project.create(tmp_path / "p", photos, ["a", "b"], settings).close()
     with Project(tmp_path / "p") as project:
-        assert project.settings == settings
+        assert project.settings == dataclasses.replace(settings, weights=str(Path("w.safetensors").resolve()))
         assert project.classes == ("a", "b")
         assert project.catalog.folders() == {1: photos}
 

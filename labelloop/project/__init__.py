@@ -18,7 +18,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,8 @@ class Project:
         folder = Path(folder).expanduser()
         settings = settings or Settings()
         check_settings(settings)
+        if settings.weights is not None:  # as it was meant: from here, wherever the worker runs
+            settings = replace(settings, weights=str(Path(settings.weights).expanduser().resolve()))
         names = clean_names(classes)
         if len(names) == 1:
             raise BadInput(f"there is only one class, {names[0]!r}; a model needs at least two to tell apart")
