@@ -281,7 +281,7 @@ def test_progress_before_enough_held_out_answers(labeled: Project) -> None:
     held_out, _ = labeled.catalog.flags()
     assert metrics(app)["Labels"] == "30"
     assert metrics(app)["The model is right"] == "Not enough yet"
-    assert f"{held_out[:30].sum()} of 20 held-out images answered" in texts(app)
+    assert f"{held_out[:30].sum()} of 20 exam images answered" in texts(app)
 
 
 def test_who_labeled_how_much_and_how_fast(labeled: Project) -> None:
@@ -302,10 +302,10 @@ def test_models_are_told_with_the_images_they_rest_on(labeled: Project) -> None:
     assert not app.exception
     table = next(element.value for element in app.dataframe if "Note" in element.value)
     newest = table[table["What"] == "fine-tuned"].iloc[0]
-    assert newest["Held-out images right"] == "50 of 60: 83 % (72–91 %)"
+    assert newest["Exam images right"] == "50 of 60: 83 % (72–91 %)"
     assert (newest["Used"], newest["Note"]) == (False, "stays")
-    assert "5 of 6, too few to judge" in table["Held-out images right"].tolist()
-    assert "not drawn: fewer than 20 held-out images" in texts(app)
+    assert "5 of 6, too few to judge" in table["Exam images right"].tolist()
+    assert "not drawn: fewer than 20 exam images" in texts(app)
 
 
 def test_a_dead_worker_is_shown_as_failed_with_a_way_on(labeled: Project) -> None:
@@ -357,7 +357,7 @@ def test_what_will_be_written_is_said_before_and_after(labeled: Project) -> None
     held_out, _ = labeled.catalog.flags()
     kept = int(held_out[:30].sum())
     assert "30 images will be written" in texts(app)
-    assert f"{30 - kept} to learn from (train) · {kept} held out (test)" in texts(app)
+    assert f"{30 - kept} to learn from (train) · {kept} exam (test)" in texts(app)
     assert "Left out: 1 unsure or skipped" in texts(app)
     write(app)
     out = labeled.folder.with_name("project-export.csv")
@@ -373,7 +373,7 @@ def test_filters_narrow_what_is_written(labeled: Project) -> None:
     held_out, _ = labeled.catalog.flags()
     red = [i for i, name in truth(labeled).items() if name == "red" and 1 < i <= 30]
     assert f"{len(red)} images will be written" in texts(app)
-    app.segmented_control(key="split").set_value("Held out").run()
+    app.segmented_control(key="split").set_value("Exam").run()
     assert f"{sum(held_out[i - 1] for i in red)} images will be written" in texts(app)
 
 

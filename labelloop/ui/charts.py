@@ -27,7 +27,7 @@ def learning_curve(models: Sequence[Measured]) -> alt.LayerChart:
     scale = alt.Scale(domain=[math.floor(10 * table["low"].min()) / 10, 1])
     labels = alt.X("labels:Q", title="labels the model learned from", axis=alt.Axis(tickMinStep=1, grid=False))
     share = alt.Y("right:Q", title=None, scale=scale, axis=alt.Axis(format="%", tickCount=5))
-    tips = [alt.Tooltip(f"{name}:N") for name in ("when", "model", "labels", "on kept-aside images")]
+    tips = [alt.Tooltip(f"{name}:N") for name in ("when", "model", "labels", "on exam images")]
     base = alt.Chart(table)
     in_use = base.transform_filter("datum.used")
     band = in_use.mark_area(opacity=0.16).encode(x=labels, y=alt.Y("low:Q", title=None, scale=scale), y2="high:Q")
@@ -59,7 +59,7 @@ def _point(model: Measured) -> dict[str, object]:
         "used": model.in_charge,
         "model": KINDS[model.kind],
         "when": local_time(model.at),
-        "on kept-aside images": f"{model.exam_correct} of {model.exam_n} ({share:.0%}, {low:.0%} to {high:.0%})",
+        "on exam images": f"{model.exam_correct} of {model.exam_n} ({share:.0%}, {low:.0%} to {high:.0%})",
     }
 
 

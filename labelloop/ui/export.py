@@ -17,10 +17,10 @@ from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.ui import visit
 from labelloop.ui.plain import plain, show_error
-from labelloop.ui.words import KEPT_ASIDE, count
+from labelloop.ui.words import EXAM, count
 
-SPLITS = {"All": None, "To learn from": "train", "Held out": "test"}
-SPLIT_WORDS = {"train": "to learn from (train)", "test": "held out (test)"}
+SPLITS = {"All": None, "To learn from": "train", "Exam": "test"}
+SPLIT_WORDS = {"train": "to learn from (train)", "test": "exam (test)"}
 SOURCES = {"human": "typed", "accepted": "suggestion accepted", "bulk": "set on many at once", "import": "imported"}
 OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "link": ("The images are", {"copy": "copied", "hardlink": "hard links", "symlink": "symbolic links"}),
@@ -65,9 +65,7 @@ def _format() -> tuple[Format, dict[str, str]]:
 
 
 def _filter(live: Live) -> Filter:
-    split = st.segmented_control(
-        "Which images", list(SPLITS), default="All", required=True, key="split", help=KEPT_ASIDE
-    )
+    split = st.segmented_control("Which images", list(SPLITS), default="All", required=True, key="split", help=EXAM)
     left, right = st.columns(2)
     sources = left.multiselect(
         "Labels that were",

@@ -12,13 +12,14 @@ import streamlit as st
 from labelloop import worker
 from labelloop.errors import LabelloopError
 from labelloop.live import Live
+from labelloop.metrics import ENOUGH
 from labelloop.project import Job, Measured, Project
 from labelloop.project.jobs import JobKind
 from labelloop.server import desk
 from labelloop.ui import visit
 from labelloop.ui.charts import class_bars, learning_curve, loss_curve, worth_drawing
 from labelloop.ui.plain import plain, show_error
-from labelloop.ui.words import KEPT_ASIDE, count, duration, local_time, right, seconds_since, share_between
+from labelloop.ui.words import EXAM, count, duration, local_time, right, seconds_since, share_between
 
 LOOK_AGAIN = 2.0  # seconds, only while something works in the background
 SETTLES = 5.0  # seconds after the end of a job in which its last results come in
@@ -91,11 +92,11 @@ def _figures(state: dict[str, Any]) -> None:
         f"of {count(state['images'], 'image')} · {state['unsure']:,} unsure · {state['flagged']:,} flagged",
     )
     if exam["accuracy"] is None:
-        value, on = "Not enough yet", f"{exam['n']} of {exam['wanted']} held-out images answered"
+        value, on = "Not enough yet", f"{exam['n']} of {exam['wanted']} exam images answered"
     else:
         value = share_between(exam["accuracy"], exam["low"], exam["high"])
-        on = f"on {count(exam['n'], 'held-out image')}; in brackets the 95 % interval"
-    _figure(accuracy, "The model is right", value, on, about=KEPT_ASIDE)
+        on = f"on {count(exam['n'], 'exam image')}; in brackets the 95 % interval"
+    _figure(accuracy, "The model is right", value, on, about=EXAM)
     _figure(
         images,
         "Images ready",
@@ -178,12 +179,14 @@ def _curve(models: Sequence[Measured]) -> None:
     st.subheader("How often the model is right", anchor=False)
     drawn = worth_drawing(models)
     if drawn:
-        st.altair_chart(learning_curve(drawn), alt="share of held-out images that the model gets right, over labels")
+        st.altair_chart(learning_curve(drawn), alt="share of exam images that the model gets right, over labels")
     left_out = len(models) - len(drawn)
     if not models:
         st.caption("The curve begins with the first model, once two classes have labels.")
+    elif not drawn:
+        st.caption(f"The curve begins with the first model that comes after {ENOUGH} answered exam images.")
     elif left_out:
-        st.caption(f"{count(left_out, 'earlier model')} not drawn: fewer than 20 held-out images were answered then.")
+        st.caption(f"{count(left_out, 'earlier model')} not drawn: fewer than {ENOUGH} exam images were answered then.")
 
 
 def _classes(live: Live) -> None:
@@ -206,14 +209,14 @@ def _runs(models: Sequence[Measured]) -> None:
             "When": local_time(model.at),
             "What": "fine-tuned" if model.kind == "fine-tune" else "quick",
             "Labels": model.labels,
-            "Held-out images right": right(model.exam_n, model.exam_correct),
+            "Exam images right": right(model.exam_n, model.exam_correct),
             "Took": duration(model.seconds) if model.seconds >= 1 else "under 1 s",
             "Used": model.in_charge,
             "Note": model.note,
         }
         for model in reversed(models[-ROWS:])
     ]
-    widths = {"When": 135, "What": 85, "Labels": 65, "Held-out images right": 180, "Took": 80, "Used": 55, "Note": 600}
+    widths = {"When": 135, "What": 85, "Labels": 65, "Exam images right": 180, "Took": 80, "Used": 55, "Note": 600}
     columns = {name: st.column_config.Column(width=width) for name, width in widths.items()}
     st.dataframe(rows, hide_index=True, height=36 + 35 * min(len(rows), 6), column_config=columns)
     st.caption("Quick models are learned in a moment, after every few labels. Fine-tuning adapts the whole model.")

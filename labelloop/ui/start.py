@@ -18,7 +18,7 @@ from labelloop.types import Settings
 from labelloop.ui import visit
 from labelloop.ui.plain import plain, show_error, show_path
 from labelloop.ui.typed import Seen, check_place, class_names, look_into, place_for, projects_near
-from labelloop.ui.words import KEPT_ASIDE, count
+from labelloop.ui.words import EXAM, count
 
 TYPED, FOLDERS = "I type them", "From the folder names"
 BACKBONES = {
@@ -82,14 +82,17 @@ def _make() -> None:
     folder = _place(images)
     backbone, weights, held_out = _advanced()
     wish = Wish(images, classes, folder, backbone, weights, held_out, take_labels)
+    above = st.container()  # what is wrong is said where the eyes are, not below the edge of the window
     with st.container(horizontal=True, vertical_alignment="center"):
         start = st.button("Start labeling", type="primary", icon=":material/play_arrow:")
         st.button("Try it with the sample images", type="tertiary", on_click=_fill_in_sample)
     if start:
         try:
-            _create(wish)
+            with above:
+                _create(wish)
         except LabelloopError as error:
-            show_error(error)
+            with above:
+                show_error(error)
             return
         visit.go("label")
 
@@ -158,7 +161,7 @@ def _advanced() -> tuple[str, str, float]:
         weights = st.text_input(
             "Weights file", key="new_weights", placeholder="none", help="A .safetensors file."
         ).strip()
-        share = st.slider("Images kept aside", 5, 50, 10, format="%d %%", key="new_share", help=KEPT_ASIDE)
+        share = st.slider("Images kept for the exam", 5, 50, 10, format="%d %%", key="new_share", help=EXAM)
     return backbone or "auto", weights, share / 100
 
 

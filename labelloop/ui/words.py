@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from labelloop.metrics import ENOUGH, wilson
 
-KEPT_ASIDE = "Images kept aside to check the model honestly: it never learns from them and suggests nothing there."
+EXAM = "Images drawn at random to test the model honestly: it never learns from them and suggests nothing there."
 
 
 def count(n: int, noun: str) -> str:
@@ -25,7 +25,7 @@ def share_between(share: float, low: float, high: float) -> str:
 
 
 def right(n: int, correct: int) -> str:
-    """How often a model was right on n kept-aside images; below ENOUGH of them no share is named."""
+    """How often a model was right on n images of the exam; below ENOUGH of them no share is named."""
     if n < ENOUGH:
         return f"{correct} of {n}, too few to judge"
     low, high = wilson(correct, n)

@@ -177,7 +177,7 @@ def test_classes_can_be_added_from_nothing(page: Page, stub: Stub) -> None:
 
 def test_a_check_image_shows_no_suggestion(page: Page, stub: Stub) -> None:
     project = open_page(page, stub(exam_every=1))
-    expect(page.locator(".reason")).to_contain_text("check image")
+    expect(page.locator(".reason")).to_contain_text("for the exam")
     expect(page.locator(".class.suggested")).to_have_count(0)
     assert "".join(page.locator(".share").all_text_contents()) == ""
     press(page, "Enter")
@@ -574,7 +574,7 @@ def test_arrows_move_and_shift_extends(page: Page, stub: Stub) -> None:
 def test_enter_in_the_grid_takes_each_suggestion(page: Page, stub: Stub) -> None:
     project = open_grid(page, stub())
     tile(page, 7).click()
-    tile(page, 10).click(modifiers=["Shift"])  # images 8 to 11; 10 is a check image
+    tile(page, 10).click(modifiers=["Shift"])  # images 8 to 11; 10 is for the exam
     press(page, "Enter")
     saved(page)
     assert said(project) == [(i, "label", project.item(i)["suggestion"]) for i in (8, 9, 11)]

@@ -154,7 +154,7 @@ def test_from_a_folder_of_images_to_an_exported_one(
 
     visit(page, "Progress")
     expect(page.get_by_test_id("stMetricValue").first).to_have_text("6")
-    expect(page.get_by_text("of 20 held-out images answered")).to_be_visible()
+    expect(page.get_by_text("of 20 exam images answered")).to_be_visible()
 
     visit(page, "Export")
     expect(page.get_by_text("6 images will be written")).to_be_visible()
@@ -285,6 +285,7 @@ def test_what_cannot_be_is_shown_as_it_is(page: Page, app: App, leaves: Path) ->
     name = f"{HOSTILE} :red[y]"
     begin(page, app, leaves, classes=f"{name}\n{name.upper()}")
     alert = page.get_by_role("alert")
+    expect(alert).to_be_in_viewport()
     expect(alert).to_contain_text(f"'{name}' and '{name.upper()}' are the same".replace(":", ":\u2060"))
     expect(page.get_by_role("textbox", name="Folder with your images")).to_have_value(str(leaves))
 

@@ -5,6 +5,7 @@ import { keysFor } from "./keys.js";
 
 const MANY = 12; // beyond this the likely classes stand above the list
 const LIKELY = 5;
+const WORTH = 0.005; // a share below is shown as 0 %: not likely
 
 export class Legend {
   keys = [];
@@ -17,6 +18,7 @@ export class Legend {
     this.on = on;
     this.list = h("div", { class: "classes", role: "group", "aria-label": "Classes" });
     this.top = h("div", { class: "likely", role: "group", "aria-label": "Most likely classes", hidden: true });
+    this.none = h("p", { class: "none", text: "no suggestion here" });
     this.invite = h("p", { class: "invite", text: "What do you want to tell apart? Name the first class." });
     this.add = button({ class: "add", onclick: () => on.add(), text: "+ new class" });
     this.element = h("div", { class: "legend" }, this.top, this.list, this.invite, this.add);
@@ -30,7 +32,7 @@ export class Legend {
     this.#rows = classes.map((name, index) => this.#row(name, index));
     this.list.replaceChildren(...this.#rows.map((row) => row.element));
     this.#likely = Array.from({ length: classes.length > MANY ? LIKELY : 0 }, () => this.#row("", 0));
-    this.top.replaceChildren(...this.#likely.map((row) => row.element));
+    this.top.replaceChildren(this.none, ...this.#likely.map((row) => row.element));
     this.top.hidden = !this.#likely.length;
     this.invite.hidden = classes.length > 0;
   }
@@ -43,7 +45,8 @@ export class Legend {
     this.#rows.forEach((row, index) => {
       this.#fill(row, guess.get(index), index === suggestion, index === answered, counts[index]);
     });
-    const best = [...guess.keys()].slice(0, LIKELY);
+    const best = [...guess.keys()].filter((index) => guess.get(index) >= WORTH).slice(0, LIKELY);
+    this.none.hidden = best.length > 0;
     this.#likely.forEach((row, place) => {
       const index = best[place];
       row.element.classList.toggle("blank", index === undefined);

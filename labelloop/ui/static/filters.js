@@ -8,7 +8,7 @@ const SHOW = [
   ["flagged", "Flagged"],
   ["unsure", "Unsure"],
   ["skipped", "Skipped"],
-  ["exam", "Check images"],
+  ["exam", "Exam"],
 ];
 const ORDER = [
   ["new", "newest first"],
@@ -37,9 +37,7 @@ export class Filters {
       { class: "filters" },
       ...this.chips,
       this.byClass,
-      h("span", { class: "gap" }),
-      this.total,
-      this.order,
+      h("span", { class: "tail" }, this.total, this.order),
     );
     this.setClasses([]);
     this.#mark();

@@ -10,7 +10,7 @@ const BEHIND = 3;
 const ENOUGH = 10; // images of the queue that are ready, half a second at 20 keys a second: the reserve can rest
 const BOUNCE = 15; // ms between two presses: a worn key or a slip of the finger, not two answers
 const RHYTHM = 120; // ms between two presses: a hand in rhythm may outrun a late frame; more, and it is impatience
-const EXAM = "A check image: your answer measures how good the model is, so nothing is suggested here.";
+const EXAM = "for the exam: drawn at random, so no suggestion is shown";
 
 export class Focus {
   shown = null; // the item whose picture is on screen, null while there is none

@@ -275,7 +275,7 @@ export class Session {
   };
 }
 
-/** What the person saw before answering: nothing for a check image. */
+/** What the person saw before answering: nothing for an image of the exam. */
 function shownGuess({ exam, suggestion, probability }) {
   return exam
     ? { suggestion: null, probability: null }
