@@ -253,9 +253,9 @@ def test_runs_of_a_page_leave_no_connection_behind(labeled: Project) -> None:
     app._page_hash = calc_hash("export")  # AppTest itself can only switch to pages that are files
     app.run()
     before = open_databases()
-    for _ in range(3):
+    for _ in range(10):
         app.run()
-    assert open_databases() <= before  # other threads come and go, but nothing piles up
+    assert open_databases() < before + 10  # other threads open and close theirs, but not one for each run stays
 
 
 def open_databases() -> int:
