@@ -17,10 +17,14 @@ STATIC = Path(__file__).parent / "static"
 """The page's modules and style; the server hands them out under /ll/static/<static_version()>/."""
 
 # Streamlit calls the default export again on every rerun: one page per key lives in a map that outlasts them all.
+# When the connection is lost, Streamlit's dialog would lie over the image and take the keys; the page says it itself.
+# A server that started again knows no project until a script runs: `reopen` makes Streamlit run ours.
 _STUB = """
 const pages = (globalThis.__labelloopPages ??= new Map());
+let asked = 0;
 
-export default function ({ key, parentElement, data }) {
+export default function ({ key, parentElement, data: sent, setTriggerValue }) {
+  const data = { ...sent, reopen: () => setTriggerValue("reopen", ++asked) };
   let page = pages.get(key);
   if (!page || page.parentElement !== parentElement) {
     page?.close();
@@ -36,6 +40,8 @@ export default function ({ key, parentElement, data }) {
 
 function open(parentElement, first) {
   let view = null, closed = false, data = first;
+  const dialogs = new MutationObserver(closeConnectionError);
+  dialogs.observe(document.body, { childList: true, subtree: true });
   import(new URL(first.module, location.origin)).then(
     ({ mount }) => { if (!closed) view = mount({ parentElement, data }); },
     (error) => { parentElement.append("The labeling page could not be loaded: " + error.message); },
@@ -43,8 +49,13 @@ function open(parentElement, first) {
   return {
     parentElement,
     update(now) { data = now; view?.update({ data }); },
-    close() { closed = true; view?.destroy(); },
+    close() { closed = true; dialogs.disconnect(); view?.destroy(); },
   };
+}
+
+function closeConnectionError() {
+  const dialog = document.querySelector('[data-testid="stDialog"]');
+  if (dialog?.textContent.startsWith("Connection error")) dialog.querySelector('[aria-label="Close"]')?.click();
 }
 """
 
@@ -73,4 +84,4 @@ def labeler(base: str, *, mode: Literal["label", "review"], by: str, key: str) -
     """
     module = f"/ll/static/{static_version()}/labeler.js"
     st.html(_TIGHT)
-    _component(key=key, data={"base": base, "mode": mode, "by": by, "module": module})
+    _component(key=key, on_reopen_change=lambda: None, data={"base": base, "mode": mode, "by": by, "module": module})

@@ -474,6 +474,7 @@ def test_names_are_text_and_nothing_else(page: Page, stub: Stub) -> None:
     expect(tile(page, 0)).to_have_attribute("title", f"{NASTY}3.jpg")
     tile(page, 0).dblclick()
     expect(page.locator(".preview figcaption")).to_have_text(f"{NASTY}3.jpg")
+    expect(page.locator(".preview img")).to_be_in_viewport(ratio=1)
     page.goto(page.url + "?mode=review")
     expect(page.locator(".tile .chip").first).to_have_text(NASTY)
     assert page.title() == "labelloop"

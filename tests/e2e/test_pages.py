@@ -30,7 +30,8 @@ ROOT = Path(__file__).parents[2]
 SERVE = "import sys; from labelloop.server import serve; serve(None, port=int(sys.argv[1]), browser=False)"
 HOSTILE = "**b** <i>x</i> :smile: $a$"
 # What Chromium and Streamlit write when a server is away.
-OFFLINE = ["Failed to load resource", "WebSocket connection", "Client Error", "Is Streamlit still running?"]
+OFFLINE = ["Failed to load resource", "WebSocket connection", "Client Error", "Is Streamlit still running?",
+           "Cannot send rerun"]  # fmt: skip
 
 
 class App:
@@ -208,6 +209,28 @@ def test_a_restarted_server_finds_the_project_again(
     page.reload()
     label(page, "1")
     assert len(labels(look(folder))) == 3
+
+
+def test_labeling_goes_on_over_a_restart_without_a_reload(
+    page: Page, mortal_app: App, leaves: Path, errors: Errors, look: Callable[[Path], Project]
+) -> None:
+    errors.expected += OFFLINE
+    folder = begin(page, mortal_app, leaves)
+    label(page, "1")
+    mortal_app.stop(signal.SIGKILL)
+    with page.expect_console_message(lambda message: "Is Streamlit still running?" in message.text, timeout=30_000):
+        page.keyboard.press("2")
+    expect(page.get_by_role("dialog").filter(visible=True)).to_have_count(0)
+    expect(page.locator(".trouble")).to_have_text(re.compile("connection lost, 1 answer safe in this browser"))
+    page.keyboard.press("n")
+    page.keyboard.type("noted meanwhile")
+    page.keyboard.press("Enter")
+    mortal_app.start()
+    expect(page.locator(".saved")).to_have_text("✓ saved", timeout=60_000)
+    expect(page.locator(".trouble")).to_be_hidden()
+    project = look(folder)
+    assert sorted(labels(project).values()) == ["blue", "red"]
+    assert [event.note for event in project.log.since(0) if event.kind == "note"] == ["noted meanwhile"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker the way Linux shows processes")

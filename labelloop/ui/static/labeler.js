@@ -1,5 +1,6 @@
 // The labeling page: mounts into any element, listens to the keyboard, and lets session, views and panels do the rest.
-// mount({parentElement, data: {base, by, mode}}) -> {update({data}), destroy()}. Nothing here knows Streamlit.
+// mount({parentElement, data: {base, by, mode, reopen}}) -> {update({data}), destroy()}. Nothing here knows Streamlit.
+// reopen() asks for the project to be opened again, where somebody can do that; it may be missing.
 
 import { Api } from "./api.js";
 import { Finder, Legend } from "./classes.js";
@@ -24,7 +25,10 @@ export function mount({ parentElement, data }) {
   return {
     update({ data: now }) {
       const same = now.base === page.data.base && now.by === page.data.by && now.mode === page.data.mode;
-      if (same) return page.fit();
+      if (same) {
+        page.data = now;
+        return page.fit();
+      }
       page.destroy();
       page = new Labeler(root, now);
     },
@@ -40,7 +44,12 @@ class Labeler {
   constructor(root, data) {
     this.data = data;
     this.api = new Api(data.base);
-    const on = { changed: () => this.#drawSoon(), saved: acked, refused: (text) => this.#refuse(text) };
+    const on = {
+      changed: () => this.#drawSoon(),
+      saved: acked,
+      refused: (text) => this.#refuse(text),
+      closed: () => this.data.reopen?.(),
+    };
     const wanted = data.mode === "review" ? 0 : QUEUE;
     this.session = new Session({ api: this.api, base: data.base, by: data.by, wanted, on });
     this.view = data.mode === "review" ? "grid" : "focus";

@@ -9,6 +9,7 @@ const BUSY_POLL = 2000;
 const IDLE_POLL = 10_000;
 const AFTER_ANSWER = 700; // by then the server has learned from it and chosen anew
 const UNDO_STEPS = 1000;
+const NOT_OPEN = 400; // what any question gets while the project is not open
 
 export class Session {
   state = null;
@@ -27,7 +28,7 @@ export class Session {
   #closed = false;
   #begun = false;
 
-  /** on: {changed(), saved(acked), refused(text)} */
+  /** on: {changed(), saved(acked), refused(text), closed()}; closed: the server runs, but does not know the project */
   constructor({ api, base, by, wanted, on }) {
     this.#api = api;
     this.#wanted = wanted;
@@ -243,10 +244,11 @@ export class Session {
     this.#asking = true;
     try {
       await question();
+      if (this.trouble || this.outbox.trouble?.lost) this.outbox.retry(); // the server is back
       this.trouble = null;
-      if (this.outbox.trouble?.lost) this.outbox.retry(); // the server is back
     } catch (error) {
       this.trouble = { text: error.message, lost: !(error instanceof Refused) };
+      if (error.status === NOT_OPEN) this.#on.closed?.();
     } finally {
       this.#asking = false;
     }

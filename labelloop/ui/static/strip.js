@@ -39,6 +39,11 @@ export class Strip {
   #cell(place, open) {
     const cell = { item: null, address: "" };
     cell.img = h("img", { alt: "", draggable: "false", decoding: "async", fetchpriority: "low" });
+    cell.img.addEventListener("load", () => (cell.img.style.visibility = ""));
+    cell.img.addEventListener("error", () => {
+      cell.img.style.visibility = "hidden"; // no torn picture
+      cell.address = ""; // the next show() tries again
+    });
     cell.word = h("span", { class: "word" });
     cell.element = h(
       "div",
