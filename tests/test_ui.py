@@ -388,5 +388,15 @@ def test_an_export_is_never_written_among_the_images_or_over_something(labeled: 
     assert taken.read_text() == "mine"
 
 
+def test_a_short_place_means_beside_the_project_and_none_writes_nothing(labeled: Project) -> None:
+    app = run("export", labeled)
+    app.text_input(key="out csv").set_value("short.csv")
+    out = labeled.folder.with_name("short.csv")
+    assert write(app).success[0].value == f"30 labels written to {plain(str(out))}"
+    assert out.exists()
+    app.text_input(key="out csv").set_value(" ").run()
+    assert next(button for button in app.button if button.label == "Write").disabled
+
+
 def plain_again(text: str) -> str:
     return text.replace("\\", "")

@@ -39,7 +39,7 @@ def page() -> None:
         wanted = _filter(live)
         out = _place(live.project, chosen)
         planned = plan(live.project, wanted)
-        write = st.button("Write", type="primary", icon=":material/download:", disabled=not planned.images)
+        write = st.button("Write", type="primary", icon=":material/download:", disabled=not (planned.images and out))
     with see:
         if write:
             _write(live.project, chosen, wanted, planned.images, out=out, options=options)
@@ -88,7 +88,9 @@ def _place(project: Project, chosen: Format) -> str:
     key = f"out {chosen.name}"
     if key not in st.session_state:
         st.session_state[key] = str(free_place(project.folder, chosen))
-    return st.text_input("Write to", key=key, icon=":material/folder:" if chosen.folder else ":material/draft:").strip()
+    icon = ":material/folder:" if chosen.folder else ":material/draft:"
+    typed = st.text_input("Write to", key=key, icon=icon).strip()
+    return str(project.folder.parent / Path(typed).expanduser()) if typed else ""  # beside the project, as offered
 
 
 def free_place(project: Path, chosen: Format) -> Path:
