@@ -26,6 +26,7 @@ from labelloop.loop import (
     Choice,
     Learned,
     choose,
+    exam_picks,
     learn,
     load_strategies,
     mix_exam,
@@ -62,6 +63,19 @@ class Client:
     def next(self, answered: Collection[int]) -> list[Pick]:
         """What it may be given."""
         return [pick for pick in self.queue if pick.image_id not in self.pinned and pick.image_id not in answered]
+
+
+def deal(picks: Sequence[Pick], clients: Sequence[Client]) -> list[list[Pick]]:
+    """Deal images out, best first, so that no two pages have the same one.
+
+    What a page was given last may be on its screen by now without the server knowing: only that page gets it again.
+    """
+    owner = {image_id: k for k, client in enumerate(clients) for image_id in client.given}
+    hands: list[list[Pick]] = [[] for _ in clients]
+    for pick in picks:
+        shortest = min(range(len(hands)), key=lambda k: len(hands[k]))
+        hands[owner.get(pick.image_id, shortest)].append(pick)
+    return hands
 
 
 def _step_back() -> None:
@@ -261,13 +275,13 @@ class Live:
         seed = project.settings.seed
         rng = np.random.default_rng([seed, project.rounds.last() + 1])
         choice = self._choose_with_a_strategy_that_works(sum(client.wants for client in clients), rng, pinned)
-        exam = rng.permutation([i for i in (self.board.exam_open + 1).tolist() if i not in pinned])
+        exam = exam_picks(rng.permutation([i for i in (self.board.exam_open + 1).tolist() if i not in pinned]))
         labels = 0 if self.learned is None else self.learned.labels
         settings, share = project.settings.strategy_settings, project.settings.held_out
         number = project.rounds.start(choice.strategy, settings, seed, labels, instead_of=unseen)
         with self._lock:
-            for k, client in enumerate(clients):
-                own, own_exam = choice.picks[k :: len(clients)], exam[k :: len(clients)]
+            hands = zip(clients, deal(choice.picks, clients), deal(exam, clients), strict=True)
+            for client, own, own_exam in hands:
                 client.queue = mix_exam(own, own_exam, client.wants, share, rng, rest=not self.board.is_embedding)
             self._given_out = self._given_out and self.round == number
             self.round, self.seen_event, self.chosen_by = number, seen, self.learned

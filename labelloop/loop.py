@@ -244,21 +244,23 @@ def suggestion_for(pool: Pool, row: int) -> dict[str, Any]:
 
 
 def mix_exam(
-    picks: Sequence[Pick], waiting: Sequence[int] | Ints, n: int, share: float, rng: np.random.Generator, *, rest: bool
+    picks: Sequence[Pick], exam: Sequence[Pick], n: int, share: float, rng: np.random.Generator, *, rest: bool
 ) -> list[Pick]:
     """Put held-out images between the picks: each place is one with probability `share`; at most n images in all.
 
     With `rest`, what is left of them follows after the last pick: there is nothing else to show.
     """
-    exam = [
-        Pick(image_id=int(i), strategy=EXAM, reason=EXAM_REASON, held_out=True) for i in rng.permutation(list(waiting))
-    ]
-    chosen = list(picks)
+    chosen, waiting = list(picks), list(exam)
     mixed: list[Pick] = []
-    while len(mixed) < n and (chosen or (exam and rest)):
-        take_exam = exam and (not chosen or rng.random() < share)
-        mixed.append((exam if take_exam else chosen).pop(0))
+    while len(mixed) < n and (chosen or (waiting and rest)):
+        take_exam = waiting and (not chosen or rng.random() < share)
+        mixed.append((waiting if take_exam else chosen).pop(0))
     return mixed
+
+
+def exam_picks(image_ids: Iterable[int]) -> list[Pick]:
+    """Held-out images as they are shown: without a suggestion."""
+    return [Pick(image_id=int(i), strategy=EXAM, reason=EXAM_REASON, held_out=True) for i in image_ids]
 
 
 def explain(board: Board, learned: Learned | None, image_ids: Sequence[int], rng: np.random.Generator) -> Reasons:
@@ -317,7 +319,8 @@ def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) ->
     rng = np.random.default_rng([seed, project.rounds.last() + 1])
     choice = choose(project, board, learned, n, rng, strategy=strategy)
     share = project.settings.held_out
-    picks = mix_exam(choice.picks, board.exam_open + 1, n, share, rng, rest=not board.is_embedding)
+    exam = exam_picks(rng.permutation(board.exam_open + 1))
+    picks = mix_exam(choice.picks, exam, n, share, rng, rest=not board.is_embedding)
     number = project.rounds.start(
         choice.strategy, project.settings.strategy_settings, seed, 0 if learned is None else learned.labels
     )

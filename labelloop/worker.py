@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from labelloop.errors import LabelloopError
+from labelloop.errors import CannotTrain, LabelloopError
 from labelloop.features import FeatureStore
 from labelloop.loop import Board, fit, learn, read_board
 from labelloop.project import Job, Measured, Project
@@ -48,7 +48,14 @@ class Progress:
 
 
 def start(project: Project, kind: JobKind) -> Job:
-    """Ask for a job and start its process; one that is open already is returned as it is."""
+    """Ask for a job and start its process; one that is open already is returned as it is.
+
+    Raises CannotTrain, and starts nothing, where there is nothing to fine-tune.
+    """
+    if kind == "fine-tune" and project.settings.backbone == "embedded":
+        raise CannotTrain(
+            "the built-in features have nothing to fine-tune; make a project with a timm backbone to have it fine-tuned"
+        )
     job_id, is_new = project.jobs.ask(kind)
     if is_new:
         with (project.folder / LOG).open("ab") as output:

@@ -89,6 +89,16 @@ def test_looking_without_taking_makes_no_rounds(live):
     assert live.project.rounds.last() == before == 1
 
 
+def test_what_a_page_may_be_showing_is_not_dealt_to_another(live):
+    """A page shows what it was just given before it tells so; a choice made in between must not hand that on."""
+    live.take("ann", [], 12)
+    live.take("ben", [], 12)
+    label(live, 1)
+    ann = {pick.image_id for pick in live.take("ann", [], 12)}
+    label(live, 2)  # ann has not been heard of since
+    assert not ann & {pick.image_id for pick in live.take("ben", [], 40)}
+
+
 def test_a_page_keeps_its_images_and_is_not_given_them_again(live):
     have = [pick.image_id for pick in live.take("tab", [], 5)]
     assert not set(have) & {pick.image_id for pick in live.take("tab", have, 10)}

@@ -7,7 +7,7 @@ import pytest
 
 from labelloop.errors import BadInput, BadStrategy, CannotTrain
 from labelloop.features import FeatureStore
-from labelloop.loop import choose, doubt_about, explain, learn, mix_exam, next_batch, pool_of, read_board
+from labelloop.loop import choose, doubt_about, exam_picks, explain, learn, mix_exam, next_batch, pool_of, read_board
 from labelloop.types import Event, Pick
 from tests.conftest import embed_by_color, truth
 
@@ -203,7 +203,7 @@ def test_every_pick_has_a_reason_and_neighbours_are_labeled_images(embedded):
 
 def test_held_out_images_are_mixed_in_at_their_share():
     picks = [Pick(image_id=k, strategy="random") for k in range(1, 2001)]
-    mixed = mix_exam(picks, range(5001, 6001), 1000, 0.1, RNG(0), rest=True)
+    mixed = mix_exam(picks, exam_picks(range(5001, 6001)), 1000, 0.1, RNG(0), rest=True)
     places = [k for k, pick in enumerate(mixed) if pick.held_out]
     assert len(mixed) == 1000
     assert 70 <= len(places) <= 130
@@ -213,8 +213,8 @@ def test_held_out_images_are_mixed_in_at_their_share():
 
 def test_what_is_left_of_the_exam_comes_at_the_end():
     last = [Pick(image_id=1, strategy="random")]
-    assert [p.held_out for p in mix_exam(last, [2, 3], 10, 0.0, RNG(0), rest=True)] == [False, True, True]
-    assert [p.held_out for p in mix_exam(last, [2, 3], 10, 0.0, RNG(0), rest=False)] == [False]
+    assert [p.held_out for p in mix_exam(last, exam_picks([2, 3]), 10, 0.0, RNG(0), rest=True)] == [False, True, True]
+    assert [p.held_out for p in mix_exam(last, exam_picks([2, 3]), 10, 0.0, RNG(0), rest=False)] == [False]
 
 
 # -- drop-in strategies ----------------------------------------------------------------------------------------------

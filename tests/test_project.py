@@ -159,6 +159,15 @@ def test_the_newest_answer_is_the_label_and_undo_brings_back_the_one_before(proj
     assert [event.kind for event in project.log.since()] == ["label", "label", "undo", "undo"]
 
 
+def test_the_views_for_people_with_sqlite_can_be_read(project):
+    project.label(1, "red")
+    project.label(1, "blue", by="ann")
+    ((image_id, label, source, by, at, _, _),) = project.db.conn.execute("SELECT * FROM labels").fetchall()
+    assert (image_id, label, source, by) == (1, "blue", "human", "ann")
+    assert at == project.log.answers()[0].at
+    assert project.db.conn.execute("SELECT class FROM answers").fetchone()["class"] == 1
+
+
 def test_a_label_after_an_undo_counts(project):
     project.label(1, "red")
     project.log.append([Event(image_id=1, kind="undo")])

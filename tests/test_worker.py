@@ -178,6 +178,12 @@ def test_the_built_in_features_cannot_be_fine_tuned(project):
         list(worker.fine_tune(project, announce=print, stop=never))
 
 
+def test_fine_tuning_the_built_in_features_is_refused_before_it_starts(project):
+    with pytest.raises(CannotTrain, match="built-in"):
+        worker.start(project, "fine-tune")
+    assert project.jobs.all() == []
+
+
 @pytest.mark.parametrize("enough", [True, False])
 def test_what_judges_was_never_trained_on_and_the_exam_never_trains(project, enough):
     embed_by_color(project)

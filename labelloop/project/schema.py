@@ -97,7 +97,7 @@ SELECT * FROM events WHERE id IN (
     GROUP BY image_id) ;;
 
 CREATE VIEW labels AS
-SELECT answers.image_id, classes.name AS label, source, by, at, seconds, held_out
+SELECT answers.image_id, classes.name AS label, source, by, answers.at, seconds, held_out
 FROM answers JOIN classes ON classes.idx = answers.class JOIN images ON images.id = answers.image_id ;;
 
 CREATE TABLE rounds (
