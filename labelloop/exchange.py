@@ -14,7 +14,7 @@ from typing import Any, cast
 from labelloop import formats
 from labelloop.errors import BadInput
 from labelloop.formats import Record
-from labelloop.project import Image, Project
+from labelloop.project import Image, Project, class_key
 from labelloop.types import Event, Source
 
 FILES_NAMED = 5  # how many unknown files an error names
@@ -139,7 +139,7 @@ def import_labels(project: Project, path: str | Path, format_name: str, *, by: s
     taken = Taken(new_classes=_new_classes(project, found))
     for name in taken.new_classes:
         project.add_class(name)
-    index = {name.casefold(): k for k, name in enumerate(project.classes)}
+    index = {class_key(name): k for k, name in enumerate(project.classes)}
     now = {answer.image_id: answer.class_index for answer in project.log.answers()}
     events = []
     for image_id, record in zip(image_ids, found, strict=True):
@@ -180,12 +180,12 @@ def _match(project: Project, found: list[Record], path: str | Path) -> list[int]
 
 
 def _new_classes(project: Project, found: list[Record]) -> list[str]:
-    known = {name.casefold() for name in project.classes}
+    known = {class_key(name) for name in project.classes}
     new: dict[str, str] = {}
     for record in found:
         for name in (record.label, record.suggestion):
-            if name and name.casefold() not in known:
-                new.setdefault(name.casefold(), name)
+            if name and class_key(name) not in known:
+                new.setdefault(class_key(name), name)
     return list(new.values())
 
 
@@ -193,13 +193,13 @@ def _event(record: Record, image_id: int, index: dict[str, int], by: str) -> Eve
     return Event(
         image_id=image_id,
         kind="label",
-        class_index=index[record.label.casefold()],
+        class_index=index[class_key(record.label)],
         source=cast(Source, record.source),  # the log refuses any other
         by=record.by or by,
         at=record.at,
         seconds=record.seconds,
         round=record.round,
         strategy=record.strategy,
-        suggestion=None if record.suggestion is None else index[record.suggestion.casefold()],
+        suggestion=None if record.suggestion is None else index[class_key(record.suggestion)],
         probability=record.probability,
     )

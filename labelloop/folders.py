@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from labelloop.errors import BadInput
-from labelloop.project import Project, clean_name
+from labelloop.project import Project, class_key
 from labelloop.types import Event
 
 
@@ -35,8 +35,8 @@ def labels_from_folders(project: Project, *, by: str = "") -> FromFolders:
         folders.setdefault(image_id, set()).add(PurePosixPath(path).parent.name)
     names = {name for found in folders.values() for name in found if name}
     result = FromFolders(new_classes=[] if project.classes else _add_classes(project, names))
-    known = {name.casefold(): index for index, name in enumerate(project.classes)}
-    index = {name: known[_key(name)] for name in names if _key(name) in known}
+    known = {class_key(name): index for index, name in enumerate(project.classes)}
+    index = {name: known[class_key(name)] for name in names if class_key(name) in known}
     result.not_classes = sorted(names - index.keys())
     answered = {answer.image_id for answer in project.log.answers()}
     events = []
@@ -51,18 +51,13 @@ def labels_from_folders(project: Project, *, by: str = "") -> FromFolders:
 
 
 def _add_classes(project: Project, names: Iterable[str]) -> list[str]:
-    different = {_key(name): name for name in sorted(names, reverse=True) if _is_text(name)}
+    different = {class_key(name): name for name in sorted(names, reverse=True) if _is_text(name)}
     if len(different) < 2:
         found = f"only one folder, {next(iter(different.values()))!r}" if different else "no folders"
         raise BadInput(f"the images lie in {found}; wanted at least two, each called like its class")
     for _, name in sorted(different.items()):
         project.add_class(name)
     return list(project.classes)
-
-
-def _key(name: str) -> str:
-    """What two spellings of one class name have in common."""
-    return clean_name(name).casefold()
 
 
 def _is_text(name: str) -> bool:

@@ -193,3 +193,35 @@ def test_labels_that_are_imported_say_so(project, tmp_path):
     (tmp_path / "labels.csv").write_text(f"file_name,label\n{project.catalog.image(1).name},red\n")
     import_labels(project, tmp_path / "labels.csv", "csv")
     assert project.log.answers()[0].source == "import"
+
+
+def test_blanks_around_a_class_and_its_case_do_not_matter(project, tmp_path):
+    names = truth(project)
+    images = project.catalog.images()
+    red = next(i for i, name in names.items() if name == "red")
+    table = tmp_path / "by_hand.csv"
+    table.write_text(f"file_name, label,label\n{images[red].name},, Red\n{images[red % 40 + 1].name},, mold\n")
+    taken = import_labels(project, table, "csv")
+    assert (taken.labels, taken.new_classes) == (2, [" mold"])
+    assert project.classes == ("red", "blue", "mold")
+
+
+def test_a_round_that_no_database_could_hold_is_refused_before_anything_is_written(project, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file_name,label,round\n{project.catalog.image(1).name},mold,{10**30}\n")
+    with pytest.raises(BadInput, match=r"line 2: round is 10+, wanted a number that fits"):
+        import_labels(project, table, "csv")
+    assert project.classes == ("red", "blue")
+
+
+def test_a_labeled_image_whose_file_was_overwritten_is_gone_but_not_forgotten(project, photos, tmp_path):
+    path = project.catalog.image(3).path
+    project.label(3, "red")
+    project.label(4, "blue")
+    draw(path, (9, 99, 199), size=(30, 30))
+    for _ in project.catalog.scan():
+        pass
+    image = project.catalog.image(3)
+    assert (image.gone, image.name) == (True, "image 3 (its file was overwritten)")
+    assert export_labels(project, tmp_path / "labels.csv", "csv") == 1
+    assert plan(project).gone == 1

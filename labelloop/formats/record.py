@@ -54,6 +54,8 @@ class Record:
             number = getattr(self, name)
             if number is not None and not math.isfinite(number):
                 raise BadInput(f"{name} is {number}, wanted a number")
+        if self.round is not None and not -(2**63) <= self.round < 2**63:
+            raise BadInput(f"round is {self.round}, wanted a number that fits into 64 bits")
         for name in _TEXTS:
             text = getattr(self, name)
             if text and not text.isascii():

@@ -33,7 +33,19 @@ from labelloop.project.rounds import Measured, Rounds
 from labelloop.project.schema import bring_up_to_date
 from labelloop.types import Event, Settings, Source
 
-__all__ = ["Catalog", "Image", "Job", "Jobs", "Log", "Measured", "Project", "Rounds", "Scan", "nothing_left_on_error"]
+__all__ = [
+    "Catalog",
+    "Image",
+    "Job",
+    "Jobs",
+    "Log",
+    "Measured",
+    "Project",
+    "Rounds",
+    "Scan",
+    "class_key",
+    "nothing_left_on_error",
+]
 
 DATABASE = "project.db"
 
@@ -192,7 +204,7 @@ class Project:
     def class_index(self, name: str) -> int:
         """The index of a class by name (case does not matter); raises BadInput listing the names."""
         names = self.classes
-        found = [index for index, other in enumerate(names) if other.casefold() == clean_name(name).casefold()]
+        found = [index for index, other in enumerate(names) if class_key(other) == class_key(name)]
         if not found:
             raise BadInput(f"there is no class {name!r}. The classes are: {', '.join(names) or 'none yet'}")
         return found[0]
@@ -235,6 +247,11 @@ def nothing_left_on_error(folder: Path) -> Iterator[None]:
 def clean_name(name: str) -> str:
     """A class name as it is stored: composed Unicode, no blanks around it."""
     return unicodedata.normalize("NFC", name).strip()
+
+
+def class_key(name: str) -> str:
+    """What all spellings of one class name have in common."""
+    return clean_name(name).casefold()
 
 
 def clean_names(names: Sequence[str]) -> list[str]:

@@ -25,6 +25,10 @@ from labelloop.project.database import now, writing
 from labelloop.types import Bools, Ints
 
 CHUNK = 256  # files per transaction
+GONE = (
+    "UPDATE images SET gone = NOT EXISTS "
+    "(SELECT 1 FROM files WHERE files.image_id = images.id AND files.gone = 0 AND files.problem IS NULL)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +120,14 @@ class Catalog:
                     added += is_new
                 else:
                     unreadable += 1
+                before = self._image_at(number, file.path)
                 db.conn.execute(
                     "INSERT OR REPLACE INTO files (folder_id, path, image_id, bytes, mtime_ns, problem) "
                     "VALUES (?, ?, ?, ?, ?, ?)",
                     (number, to_text(file.path), image_id, file.bytes, file.mtime_ns, file.problem),
                 )
+                if before not in (None, image_id):  # overwritten: at no time is an image without a file not gone
+                    db.conn.execute(f"{GONE} WHERE id = ?", (before,))
         return Scan(
             progress.done + len(chunk), progress.total, progress.added + added, progress.unreadable + unreadable
         )
@@ -144,10 +151,7 @@ class Catalog:
                 rows = db.conn.execute("SELECT path FROM files WHERE folder_id = ? AND gone = 0", (number,)).fetchall()
                 vanished = [(number, row["path"]) for row in rows if from_text(row["path"]) not in paths]
                 db.conn.executemany("UPDATE files SET gone = 1 WHERE folder_id = ? AND path = ?", vanished)
-            db.conn.execute(
-                "UPDATE images SET gone = NOT EXISTS "
-                "(SELECT 1 FROM files WHERE files.image_id = images.id AND files.gone = 0 AND files.problem IS NULL)"
-            )
+            db.conn.execute(GONE)
             return self.count_gone()
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -166,11 +170,14 @@ class Catalog:
         return table[:, 0], table[:, 1]
 
     def images(self, image_ids: Sequence[int] | Ints | None = None) -> dict[int, Image]:
-        """Images by id (all when no ids are given), each with the first of its files that is still there."""
+        """Images by id (all when no ids are given), each with the first of its files that is still there.
+
+        An image whose only file was overwritten has no name any more; it is gone, its answers are still in the log.
+        """
         where = "" if image_ids is None else f"WHERE images.id IN ({', '.join(str(int(i)) for i in image_ids)})"
         sql = f"""
             SELECT images.*, files.path, files.folder_id, min(files.gone) AS nowhere
-            FROM images JOIN files ON files.image_id = images.id {where}
+            FROM images LEFT JOIN files ON files.image_id = images.id {where}
             GROUP BY images.id ORDER BY images.id"""  # noqa: S608
         folders = self.folders()
         return {row["id"]: _image(row, folders) for row in self._db().conn.execute(sql)}
@@ -201,21 +208,18 @@ class Catalog:
         )
 
     def _file(self, number: int, path: str) -> int | None:
-        row = (
-            self._db()
-            .conn.execute(
-                "SELECT image_id, problem FROM files WHERE folder_id = ? AND path = ?", (number, to_text(path))
-            )
-            .fetchone()
-        )
+        row = self._row_of_file(number, path)
         if row is not None and row["image_id"] is None:
             raise BadInput(f"{path} cannot be used: {row['problem']}")
         return None if row is None else int(row["image_id"])
 
-    def find_sha256(self, sha256: str) -> int | None:
-        """The id of the image with these bytes, or None."""
-        row = self._db().conn.execute("SELECT id FROM images WHERE sha256 = ?", (sha256,)).fetchone()
-        return None if row is None else int(row["id"])
+    def _image_at(self, number: int, path: str) -> int | None:
+        row = self._row_of_file(number, path)
+        return None if row is None else row["image_id"]
+
+    def _row_of_file(self, number: int, path: str) -> Any:
+        sql = "SELECT image_id, problem FROM files WHERE folder_id = ? AND path = ?"
+        return self._db().conn.execute(sql, (number, to_text(path))).fetchone()
 
     def files(self) -> Iterator[tuple[int, str]]:
         """(image id, path below its folder) of every usable file, duplicates included."""
@@ -252,10 +256,15 @@ def from_text(stored: str | bytes) -> str:
 
 
 def _image(row: Any, folders: dict[int, Path]) -> Image:
-    name = from_text(row["path"])
+    if row["path"] is None:
+        name = f"image {row['id']} (its file was overwritten)"
+        path = Path(name)
+    else:
+        name = from_text(row["path"])
+        path = folders[row["folder_id"]] / name
     return Image(
         id=row["id"],
-        path=folders[row["folder_id"]] / name,
+        path=path,
         name=name,
         width=row["width"],
         height=row["height"],
