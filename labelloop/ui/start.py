@@ -84,7 +84,7 @@ def _make() -> None:
     wish = Wish(images, classes, folder, backbone, weights, held_out, take_labels)
     above = st.container()  # what is wrong is said where the eyes are, not below the edge of the window
     with st.container(horizontal=True, vertical_alignment="center"):
-        start = st.button("Start labeling", type="primary", icon=":material/play_arrow:")
+        start = st.button("Start labeling", key="new_start", type="primary", icon=":material/play_arrow:")
         st.button("Try it with the sample images", type="tertiary", on_click=_fill_in_sample)
     if start:
         try:

@@ -116,7 +116,11 @@ def begin(page: Page, app: App, images: Path, classes: str = f"red\nblue\n{HOSTI
     page.get_by_role("textbox", name="Your name").fill(by)
     page.get_by_role("textbox", name="Your name").press("Tab")
     expect(page).to_have_url(re.compile(f"by={by}"))
-    page.get_by_role("button", name="Start labeling").click()
+    # While Streamlit runs the page anew, what has moved stands there twice for a moment.
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    start = page.get_by_role("button", name="Start labeling")
+    expect(start).to_have_count(1)
+    start.last.click()
     return images.with_name(f"{images.name}-labels")
 
 
