@@ -447,3 +447,30 @@ def test_a_path_that_is_no_database_says_so(tmp_path):
     (tmp_path / "project.db").mkdir()
     with pytest.raises(ProjectError):
         connect(tmp_path / "project.db")
+
+
+def test_a_thread_that_ends_takes_its_connection_along(project):
+    connections = []
+
+    def look():
+        project.log.last_id()
+        connections.append(weakref.ref(project.db.conn))
+
+    for _ in range(5):
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert [connection() for connection in connections] == [None] * 5
+
+
+def test_an_answer_to_a_project_that_was_deleted_or_replaced_is_refused(project, photos, make_project):
+    folder = project.folder
+    project.label(1, "red")
+    shutil.rmtree(folder)
+    with pytest.raises(ProjectError, match="was deleted, moved or replaced"):
+        project.label(2, "red")
+    anew = make_project(photos)
+    with pytest.raises(ProjectError, match="was deleted, moved or replaced"):
+        project.label(2, "red")
+    anew.label(2, "red")
+    assert [event.image_id for event in anew.log.since()] == [2]

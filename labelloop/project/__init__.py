@@ -13,6 +13,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import sqlite3
 import threading
 import unicodedata
@@ -50,6 +52,16 @@ __all__ = [
 DATABASE = "project.db"
 
 
+class _Connection:
+    """The connection of one thread; it ends with the thread, for a server's threads come and go by the thousand."""
+
+    def __init__(self, db: Database):
+        self.db = db
+
+    def __del__(self) -> None:
+        self.db.close()
+
+
 class Project:
     """An open project. Safe to share between threads: each gets a connection of its own."""
 
@@ -57,14 +69,16 @@ class Project:
         """Open the project in `folder`; raises ProjectError when there is none, or it is damaged or newer."""
         self.folder = Path(folder).expanduser().resolve()
         self._local = threading.local()
-        self._connections: list[Database] = []
+        self._file: tuple[int, int] | None = None
         if not (self.folder / DATABASE).is_file():
             raise ProjectError(
                 f"{folder} is not a labelloop project (there is no {DATABASE} in it). "
                 f"Make one with: labelloop init {folder} IMAGES --classes a,b,c"
             )
         bring_up_to_date(self.db, str(self.folder / DATABASE))
+        self._file = _identity(self.folder / DATABASE)
         self.settings = self._read_settings()
+        self.token: str = self._values().get("token", "")  # tells it from others that were in this folder before
         self.catalog = Catalog(lambda: self.db, self.settings.held_out)
         self.log = Log(lambda: self.db)
         self.rounds = Rounds(lambda: self.db)
@@ -101,8 +115,9 @@ class Project:
             raise BadInput(f"the project folder {folder} cannot be made ({error.strerror}). Choose another.") from error
         db = connect(folder / DATABASE)
         bring_up_to_date(db, str(folder / DATABASE))
+        values = {**asdict(settings), "token": secrets.token_hex(8)}
         with writing(db):
-            db.table("settings").insert_all({"key": k, "value": json.dumps(v)} for k, v in asdict(settings).items())
+            db.table("settings").insert_all({"key": k, "value": json.dumps(v)} for k, v in values.items())
         db.close()
         project = cls(folder)
         for path in image_folders:
@@ -115,19 +130,27 @@ class Project:
 
     @property
     def db(self) -> Database:
-        """This thread's connection."""
-        if not hasattr(self._local, "db"):
-            self._local.db = connect(self.folder / DATABASE)
-            self._connections.append(self._local.db)
-        connection: Database = self._local.db
-        return connection
+        """This thread's connection. Raises ProjectError when the file is not the one that was opened any more."""
+        if not self.is_there:
+            raise ProjectError(
+                f"the project in {self.folder} was deleted, moved or replaced while it was open, so nothing is saved "
+                "in it any more. Put it back, or open the project that is meant."
+            )
+        if not hasattr(self._local, "connection"):
+            self._local.connection = _Connection(connect(self.folder / DATABASE))
+        db: Database = self._local.connection.db
+        return db
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its file is where it was opened: SQLite would go on writing into one that is deleted."""
+        return self._file is None or self._file == _identity(self.folder / DATABASE)
 
     def close(self) -> None:
         """Close the calling thread's connection."""
-        if hasattr(self._local, "db"):
-            self._connections.remove(self._local.db)
-            self._local.db.close()
-            del self._local.db
+        if hasattr(self._local, "connection"):
+            self._local.connection.db.close()
+            del self._local.connection
 
     def __enter__(self) -> Project:
         return self
@@ -226,6 +249,15 @@ class Project:
             image_id=image_id, kind="label", class_index=self.class_index(label), by=by, source=source, seconds=seconds
         )
         return self.log.append([event])[0]
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from another in its place; None where there is none."""
+    try:
+        status = os.stat(file)  # noqa: PTH116  asked for each query: Path.stat takes twice as long
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

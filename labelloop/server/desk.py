@@ -16,23 +16,34 @@ _lock = threading.Lock()
 
 def open_project(folder: str | Path) -> str:
     """Open a project, or find it open; returns its key. Raises ProjectError when it cannot be opened."""
-    key = _key(folder)
     with _lock:
-        if key not in _open:
+        key = _find(folder)
+        if key is not None and not _open[key].project.is_there:  # deleted, and perhaps made anew in the same place
+            _open.pop(key).close()
+            key = None
+        if key is None:
             live = Live(Project(folder))
             live.start()
+            key = _key(live.project)
             _open[key] = live
     return key
 
 
 def is_open(folder: str | Path) -> bool:
     """Whether this app has the project open."""
-    return _key(folder) in _open
+    key = _find(folder)
+    return key is not None and _open[key].project.is_there
 
 
-def _key(folder: str | Path) -> str:
+def _find(folder: str | Path) -> str | None:
     path = Path(folder).expanduser().resolve()
-    return hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:12]
+    return next((key for key, live in list(_open.items()) if live.project.folder == path), None)
+
+
+def _key(project: Project) -> str:
+    """Another one for a project made anew in the same folder: browsers keep pictures, and answers that wait."""
+    named = f"{project.token} {project.folder}"
+    return hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def get(key: str) -> Live:

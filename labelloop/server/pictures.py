@@ -17,7 +17,7 @@ VIEWS_IN_MEMORY = 96
 LARGEST_ORIGINAL = 500_000  # bytes
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
-_views: OrderedDict[tuple[Path, int], tuple[bytes, str]] = OrderedDict()
+_views: OrderedDict[tuple[Path, str, int], tuple[bytes, str]] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -42,7 +42,7 @@ def _thumb(project: Project, image_id: int) -> tuple[bytes, str]:
 
 
 def _view(project: Project, image_id: int) -> tuple[bytes, str]:
-    key = (project.folder, image_id)
+    key = (project.folder, project.token, image_id)
     with _lock:
         if key in _views:
             _views.move_to_end(key)
