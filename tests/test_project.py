@@ -1,12 +1,14 @@
 """The store: what a person made is kept, exactly once, and never changed."""
 
 import dataclasses
+import gc
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -454,7 +456,7 @@ def test_a_thread_that_ends_takes_its_connection_along(project):
 
     def look():
         project.log.last_id()
-        connections.append(weakref.ref(project.db.conn))
+        connections.append(weakref.ref(project.db))
 
     for _ in range(5):
         thread = threading.Thread(target=look)
@@ -474,3 +476,10 @@ def test_an_answer_to_a_project_that_was_deleted_or_replaced_is_refused(project,
         project.label(2, "red")
     anew.label(2, "red")
     assert [event.image_id for event in anew.log.since()] == [2]
+
+
+def test_a_project_may_be_dropped_by_another_thread_than_the_one_that_used_it(project):
+    opened = [Project(project.folder)]
+    thread = threading.Thread(target=lambda: (opened.clear(), gc.collect()))
+    thread.start()
+    thread.join()  # an error in __del__ would be one of this test

@@ -1,6 +1,7 @@
 """The routes of the labeling page: what is acknowledged is on disk, and what is not ours is refused."""
 
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from labelloop.server import desk, listen
 from labelloop.server.guards import guards, hosts_for
 from labelloop.server.routes import routes
 from labelloop.ui.component import static_version
-from tests.conftest import embed_by_color, truth
+from tests.conftest import draw, embed_by_color, truth
 
 HEADERS = {"Origin": "http://localhost", "X-Labelloop": "1", "Content-Type": "application/json"}
 
@@ -287,3 +288,20 @@ def test_a_taken_port_says_so():
     with pytest.raises(BadInput, match="--port"):
         listen("127.0.0.1", listening.getsockname()[1])
     listening.close()
+
+
+def test_a_project_made_anew_in_the_same_folder_has_another_address(page, photos):
+    folder, old = page.live.project.folder, page.base
+    assert page.get(f"{old}/view/1").content == page.get(f"{old}/view/1").content
+    shutil.rmtree(folder)
+    assert not desk.is_open(folder)
+    draw(photos / "red" / "new.png", (1, 2, 3), size=(50, 50))  # the images have other numbers than before
+    with Project.create(folder, photos, ["red", "blue"]) as anew:
+        for _ in anew.catalog.scan():
+            pass
+        embed_by_color(anew)
+    assert send(page, label(1, 3)).status_code == 400
+    page.base = f"/ll/{desk.open_project(folder)}"
+    assert page.base != old  # browsers keep pictures of the old ones for ever
+    assert page.get(f"{old}/state").status_code == 400
+    assert send(page, label(1, 3)).json()["acked"] == 1

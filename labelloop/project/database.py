@@ -18,7 +18,8 @@ BUSY_SECONDS = 30.0  # several people and the worker write to one file; a write 
 def connect(path: Path) -> Database:
     """A connection for one thread: WAL, and a commit means on disk (`synchronous=FULL`)."""
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        # One thread uses it, but whichever collects the garbage may be the one to close it.
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
