@@ -146,7 +146,9 @@ class Live:
                 self._clients[client], self._newcomer = self._newcomer, Client()
                 self._wake.set()
             me = self._clients[client]
-            me.seen, me.pinned, me.wants = time.monotonic(), set(have), max(n, QUEUE)
+            # A page may have images of a project that was in this folder before, or nonsense.
+            me.pinned = {image_id for image_id in have if 1 <= image_id <= len(self.board.label)}
+            me.seen, me.wants = time.monotonic(), max(n, QUEUE)
             self._to_log += me.showed(have)
             picks = me.next(self._answered)[:n]
             me.given = {pick.image_id: (self.round, pick) for pick in picks}

@@ -483,3 +483,8 @@ def test_a_project_may_be_dropped_by_another_thread_than_the_one_that_used_it(pr
     thread = threading.Thread(target=lambda: (opened.clear(), gc.collect()))
     thread.start()
     thread.join()  # an error in __del__ would be one of this test
+
+
+def test_a_class_name_that_is_no_text_is_refused(project):
+    with pytest.raises(BadInput, match="not valid text"):
+        project.add_class("r\udcffst")

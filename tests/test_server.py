@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -305,3 +306,72 @@ def test_a_project_made_anew_in_the_same_folder_has_another_address(page, photos
     assert page.base != old  # browsers keep pictures of the old ones for ever
     assert page.get(f"{old}/state").status_code == 400
     assert send(page, label(1, 3)).json()["acked"] == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"image": 10**30},
+        {"image": 3, "probability": float("inf")},  # no file could hold it: it would bar every export
+        {"image": 3, "seconds": float("nan")},
+        {"image": 3, "round": 10**30},
+        {"image": 3, "suggestion": 10**30},
+    ],
+)
+def test_an_answer_that_cannot_be_stored_is_named_so_that_the_page_can_let_it_go(page, bad):
+    reply = send(page, label(1, 4), label(2, **bad), label(3, 5))
+    assert (reply.status_code, reply.json()["seq"]) == (400, 2)
+    assert [event.seq for event in page.live.project.log.since()] == [1]
+
+
+def test_the_first_of_two_bad_answers_is_named(page):
+    reply = send(page, label(1, 4), {"seq": 2, "image": 5, "kind": "undo"}, {"seq": 3, "image": 5, "kind": "shout"})
+    assert (reply.status_code, reply.json()["seq"]) == (400, 2)
+
+
+def test_half_an_emoji_does_not_hold_up_the_answers_after_it(page):
+    assert send(page, {"seq": 1, "image": 3, "kind": "note", "note": "odd \ud83d"}, label(2, 3)).json()["acked"] == 2
+    assert page.live.project.log.notes() == {3: "odd ?"}
+
+
+def test_a_request_that_makes_no_sense_is_refused_before_anything_is_stored(page):
+    for more in ({"have": None}, {"have": ["x"]}, {"n": "many"}):
+        assert send(page, label(1, 3), **more).status_code == 400
+    assert page.live.project.log.last_id() == 0
+
+
+def test_images_that_a_page_has_from_another_project_disturb_nobody(page):
+    assert send(page, label(1, 3), have=[0, -1, 10**6, 7]).status_code == 200
+    assert page.live.wait_for(1, 60)
+    assert (page.live.notice, page.live._clients["tab"].pinned) == (None, {7})
+
+
+def test_review_works_while_images_and_classes_come_in(page):
+    answered(page)
+    live = page.live
+    live.close()
+    live.learned = replace(live.learned, probabilities=live.learned.probabilities[:5])  # of before they came in
+    for order in ("new", "doubt"):
+        for show in ("all", "disagree"):
+            assert page.get(f"{page.base}/review?show={show}&order={order}").status_code == 200
+
+
+def test_review_does_not_tell_where_the_model_and_the_exam_differ(page):
+    answered(page)
+    live = page.live
+    live.close()
+    live.learned = replace(live.learned, probabilities=1 - live.learned.probabilities)  # wrong everywhere
+    seen = page.get(f"{page.base}/review?show=disagree").json()
+    assert seen["total"] == int((~live.board.held_out).sum())
+    assert not any(item["exam"] for item in seen["items"])
+    ordered = page.get(f"{page.base}/review?show=all&order=doubt&n=40").json()["items"]
+    assert [item["exam"] for item in ordered] == sorted(item["exam"] for item in ordered)
+    assert {item["round"] for item in ordered} == {None}
+
+
+def answered(page):
+    """All images, as their folders are called."""
+    names = truth(page.live.project)
+    index = page.live.project.class_index
+    send(page, *(label(k, image, index(name)) for k, (image, name) in enumerate(names.items(), 1)))
+    assert page.live.wait_for(page.live.project.log.last_id(), 60)

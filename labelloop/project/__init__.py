@@ -289,6 +289,8 @@ def class_key(name: str) -> str:
 def clean_names(names: Sequence[str]) -> list[str]:
     """Class names as they are stored; raises BadInput for an empty one, or two that differ only in case."""
     cleaned = [clean_name(name) for name in names]
+    if any("\ud800" <= letter <= "\udfff" for name in cleaned for letter in name):
+        raise BadInput(f"a class name is not valid text (UTF-8): {cleaned!a}")
     if "" in cleaned:
         raise BadInput(f"class {cleaned.index('') + 1} of {len(cleaned)} has an empty name")
     seen: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -40,7 +41,16 @@ class Log:
         """
         db = self._db()
         with writing(db):
-            return [self._append_one(db, event) for event in events]
+            return [self._append_checked(db, event) for event in events]
+
+    def _append_checked(self, db: Database, event: Event) -> int:
+        for number in (event.seconds, event.probability):
+            if number is not None and not math.isfinite(number):
+                raise BadInput(f"this answer was not stored, {number} is no number that a file could hold: {event}")
+        try:
+            return self._append_one(db, event)
+        except (sqlite3.IntegrityError, OverflowError, UnicodeEncodeError) as error:
+            raise BadInput(f"this answer was not stored, it does not fit the project: {event!a} ({error})") from error
 
     def _append_one(self, db: Database, event: Event) -> int:
         stored = self._stored(db, event)
@@ -51,10 +61,7 @@ class Log:
         event = dataclasses.replace(event, at=event.at or now())
         values = [getattr(event, name) for name in COLUMNS]
         marks = ", ".join("?" * len(values))
-        try:
-            cursor = db.conn.execute(f"INSERT INTO events ({', '.join(SQL_COLUMNS)}) VALUES ({marks})", values)  # noqa: S608
-        except sqlite3.IntegrityError as error:
-            raise BadInput(f"this answer was not stored, it does not fit the project: {event} ({error})") from error
+        cursor = db.conn.execute(f"INSERT INTO events ({', '.join(SQL_COLUMNS)}) VALUES ({marks})", values)  # noqa: S608
         assert cursor.lastrowid is not None  # noqa: S101  an INSERT always has one
         return cursor.lastrowid
 

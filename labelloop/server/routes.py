@@ -21,7 +21,7 @@ from starlette.routing import Route
 from labelloop import worker
 from labelloop.errors import BadInput, LabelloopError, NotSaved
 from labelloop.live import Live
-from labelloop.loop import EXAM, EXAM_REASON, Learned, nearest_labeled
+from labelloop.loop import EXAM, EXAM_REASON, Board, Learned, nearest_labeled
 from labelloop.server import desk
 from labelloop.server.pictures import SIZES, picture
 from labelloop.types import Bools, Event, Pick
@@ -49,7 +49,7 @@ def json_route(work: Callable[[Live, Request, Json], Json]) -> Callable[[Request
             return JSONResponse({"error": str(error), "seq": error.seq}, 400)
         except LabelloopError as error:
             return JSONResponse({"error": str(error)}, 400)
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             log.warning("a request that makes no sense: %s", error, exc_info=True)
             return JSONResponse({"error": f"this request makes no sense: {error!r}"}, 400)
 
@@ -71,28 +71,29 @@ class BadAnswer(BadInput):
 def answers(live: Live, request: Request, body: Json) -> Json:
     """POST: append answers; acknowledged means committed to disk."""
     client, by = _text(body["client"], 64), _text(body.get("by", ""), 100)
+    have, n = [int(image_id) for image_id in body["have"]], int(body.get("n", 24))
     events = []
     for answer in body["answers"]:
         try:
             events.append(_event(answer, client, by))
-        except (BadInput, KeyError, TypeError, ValueError) as error:
-            live.answer(events)
+        except (BadInput, KeyError, TypeError, ValueError, OverflowError) as error:
+            _store(live, events)
             raise BadAnswer(f"this answer makes no sense: {error!r}", int(answer["seq"])) from error
+    _store(live, events)
+    acked = max((event.seq or 0 for event in events), default=0)
+    return {"acked": acked, **_queue(live, client, have, n)}
+
+
+def _store(live: Live, events: Sequence[Event]) -> None:
+    """Store all, or else what can be stored, in order, up to the first that cannot, which BadAnswer names."""
     try:
         live.answer(events)
     except BadInput as error:
-        _find_the_bad_one(live, events, error)
-    acked = max((event.seq or 0 for event in events), default=0)
-    return {"acked": acked, **_queue(live, client, body["have"], body.get("n", 24))}
-
-
-def _find_the_bad_one(live: Live, events: Sequence[Event], error: BadInput) -> None:
-    """Store what can be stored, in order, and name the answer that cannot."""
-    for event in events:
-        try:
-            live.answer([event])
-        except BadInput as bad:
-            raise BadAnswer(str(bad), event.seq or 0) from error
+        for event in events:
+            try:
+                live.answer([event])
+            except BadInput as bad:
+                raise BadAnswer(str(bad), event.seq or 0) from error
 
 
 def _event(answer: Json, client: str, by: str) -> Event:
@@ -120,7 +121,8 @@ def _event(answer: Json, client: str, by: str) -> Event:
 def _text(value: Any, longest: int) -> str:
     if not isinstance(value, str) or len(value) > longest:
         raise BadInput(f"a text of at most {longest} characters was wanted, not {str(value)[:50]!r}")
-    return value
+    # JavaScript cuts texts by halves of a letter, and half an emoji is no text.
+    return value.encode(errors="replace").decode()
 
 
 # -- images ----------------------------------------------------------------------------------------------------------
@@ -171,13 +173,14 @@ def review(live: Live, request: Request, body: Json) -> Json:
 
 def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list[int]:
     """Ids of answered images that fit a filter, in order."""
-    board, learned = live.board, live.learned
-    labeled = live.board.label >= 0
+    board, learned = live.board, _model_for(live.board, live.learned)
+    labeled = board.label >= 0
     by_model = np.full(len(labeled), -1) if learned is None else learned.probabilities.argmax(1)
     filters: dict[str, Callable[[], Bools]] = {
         "all": lambda: board.state > 0,
         "class": lambda: board.label == int(class_index or 0),
-        "disagree": lambda: labeled & (by_model >= 0) & (by_model != board.label),
+        # Correcting the exam just where the model errs would make the model look better than it is.
+        "disagree": lambda: labeled & ~board.held_out & (by_model >= 0) & (by_model != board.label),
         "unsure": lambda: board.state == 2,
         "skipped": lambda: board.state == 3,
         "exam": lambda: labeled & board.held_out,
@@ -188,9 +191,17 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
     wanted = set((np.flatnonzero(filters[show]()) + 1).tolist())
     when = {event.image_id: event.id or 0 for event in live.project.log.answers()}
     if order == "doubt" and learned is not None:
-        p = learned.probabilities
-        return sorted(wanted, key=lambda i: p[i - 1, board.label[i - 1]] if board.label[i - 1] >= 0 else 0.0)
+        p = learned.probabilities[np.arange(len(labeled)), board.label]
+        # Unsure and skipped ones first; the exam last, for the order must not tell what the model says of it.
+        sure = np.where(board.held_out, 1.0, np.where(labeled, p, 0.0))
+        return sorted(wanted, key=lambda i: sure[i - 1])
     return sorted(wanted, key=lambda i: when.get(i, 0), reverse=order != "old")
+
+
+def _model_for(board: Board, learned: Learned | None) -> Learned | None:
+    """The model, unless images or classes came in since it was fitted; the next one is a moment away."""
+    fits = learned is not None and learned.probabilities.shape == (len(board.label), len(board.classes))
+    return learned if fits else None
 
 
 def items(live: Live, picks: Sequence[Pick], learned: Learned | None, *, neighbours: bool = True) -> list[Json]:
@@ -231,7 +242,7 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None, *, neighbo
 
 def answered_items(live: Live, image_ids: Sequence[int]) -> list[Json]:
     """Answered images with what the model would say now; for held-out ones it stays hidden."""
-    board, learned = live.board, live.learned
+    board, learned = live.board, _model_for(live.board, live.learned)
     picks = []
     for image_id in image_ids:
         row = image_id - 1
@@ -243,7 +254,7 @@ def answered_items(live: Live, image_ids: Sequence[int]) -> list[Json]:
             best = int(learned.probabilities[row].argmax())
             p = float(learned.probabilities[row, best])
             picks.append(Pick(image_id=image_id, strategy="review", suggestion=best, probability=p))
-    return items(live, picks, learned)
+    return [{**item, "round": None} for item in items(live, picks, learned)]  # no round showed them
 
 
 def top(probabilities: Any, k: int = 10) -> list[tuple[int, float]]:
