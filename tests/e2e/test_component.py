@@ -26,6 +26,8 @@ def open_page(page: Page, server: Server, query: str = "") -> Project:
     page.goto(server.url + query)
     expect(page.locator(".frame img, .tile").first).to_be_visible()
     expect(page.locator(".ll")).not_to_have_css("visibility", "hidden")
+    # The next pictures are there: on a busy machine a later one may be ready first, and would be shown first.
+    page.wait_for_load_state("networkidle")
     return server.project
 
 
