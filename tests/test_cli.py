@@ -425,3 +425,28 @@ def test_progress_in_one_line():
     assert progress_line(0, 0, "files", None, None, "reading files") == "reading files"
     assert progress_line(12, 12, "images", 0.5, 0.0, "") == f"[{'#' * 24}] 12 of 12 images  0.5/s"
     assert [duration(s) for s in (8.2, 99, 100, 3599, 7500)] == ["8 s", "99 s", "2 min", "1 h 0 min", "2 h 5 min"]
+
+
+@pytest.mark.parametrize("command", [("undo", 10**30), ("undo", 0), ("log", "-n", 10**30)])
+def test_a_number_that_no_log_can_have_is_a_wrong_argument(command):
+    result = CliRunner().invoke(main, [command[0], "leaves", *map(str, command[1:])])
+    assert (result.exit_code, "is not in the range" in result.stderr) == (2, True)
+
+
+def test_a_home_directory_that_is_nobodys_is_a_wrong_argument():
+    result = CliRunner().invoke(main, ["status", "~nobody-is-called-so/leaves"])
+    assert (result.exit_code, "there is no such home directory" in result.stderr) == (2, True)
+
+
+def test_a_project_that_may_not_be_looked_at_is_refused_in_words(photos, tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    really = Path.iterdir
+
+    def refuse(self):  # the tests may run as root, who may look everywhere
+        if self == secret:
+            raise PermissionError(13, "Permission denied", str(self))
+        return really(self)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "cannot be used (Permission denied). Choose another." in error("init", secret, photos, "--classes", "a,b")

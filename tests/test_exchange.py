@@ -222,6 +222,6 @@ def test_a_labeled_image_whose_file_was_overwritten_is_gone_but_not_forgotten(pr
     for _ in project.catalog.scan():
         pass
     image = project.catalog.image(3)
-    assert (image.gone, image.name) == (True, "image 3 (its file was overwritten)")
+    assert (image.gone, image.name) == (True, "image 3 (none of its files can be read)")
     assert export_labels(project, tmp_path / "labels.csv", "csv") == 1
     assert plan(project).gone == 1

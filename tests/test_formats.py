@@ -496,3 +496,12 @@ def test_names_always_differ_and_fit(wanted):
     assert len({name.casefold() for name in given_out}) == len(wanted)
     assert all(0 < len(name.encode()) <= 200 and not set(name) & set('/\\:*?"<>|') for name in given_out)
     assert not any(name.startswith(".") or name.endswith((".", " ")) for name in given_out)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["csv", "imagefolder"])
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match="neither a file nor a folder"):
+        formats.get(name).write(iter(()), tmp_path / "pipe")
+    assert [(path.name, path.is_fifo()) for path in tmp_path.iterdir()] == [("pipe", True)]

@@ -488,3 +488,10 @@ def test_a_project_may_be_dropped_by_another_thread_than_the_one_that_used_it(pr
 def test_a_class_name_that_is_no_text_is_refused(project):
     with pytest.raises(BadInput, match="not valid text"):
         project.add_class("r\udcffst")
+
+
+def test_an_empty_database_is_no_new_project(tmp_path):
+    (tmp_path / "project.db").touch()
+    with pytest.raises(ProjectError, match="damaged \\(it is empty\\)"):
+        Project(tmp_path)
+    assert (tmp_path / "project.db").stat().st_size == 0

@@ -9,7 +9,7 @@ import click
 
 from labelloop import formats
 from labelloop.cli.looping import accuracy_in_words, in_words
-from labelloop.cli.options import PATH, by_option, json_option, project_argument
+from labelloop.cli.options import NUMBER, PATH, by_option, json_option, project_argument
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.errors import BadInput
 from labelloop.exchange import Filter, export_labels, import_labels, plan
@@ -175,7 +175,7 @@ def import_command(project: Path, file: Path, format_name: str, by: str) -> None
 @click.command("log")
 @project_argument
 @click.argument("file", type=PATH, required=False)
-@click.option("-n", "n", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+@click.option("-n", "n", type=NUMBER, default=20, show_default=True, help="How many, newest first.")
 @json_option
 def log_command(project: Path, file: Path | None, n: int, as_json: bool) -> None:
     """Who answered what, newest first; with FILE only about that image.
@@ -224,7 +224,7 @@ def what(row: dict[str, Any]) -> str:
 
 @click.command()
 @project_argument
-@click.argument("event_id", type=int, required=False)
+@click.argument("event_id", type=NUMBER, required=False)
 @by_option
 @click.pass_context
 def undo(context: click.Context, project: Path, event_id: int | None, by: str) -> None:

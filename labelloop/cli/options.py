@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
+from typing import Any
 
 import click
 
-PATH = click.Path(path_type=Path)
+
+class OwnPath(click.Path):
+    """A path, with ~ as the shell leaves it in --weights=~/x."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """From what was typed."""
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            self.fail(f"{str(value)!r}: there is no such home directory", param, ctx)
+
+
+PATH = OwnPath(path_type=Path)
+NUMBER = click.IntRange(1, 2**63 - 1)  # what SQLite can count
 
 
 def user() -> str:

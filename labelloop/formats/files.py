@@ -20,7 +20,8 @@ def new_file(out: Path) -> Iterator[BinaryIO]:
 
     Raises BadInput where `out` holds something or has no folder to lie in, LabelloopError where the disk refuses.
     """
-    _refuse_taken(out)
+    with _told(out):
+        _refuse_taken(out)
     partial = _beside(out)
     try:
         with _told(out):
@@ -40,7 +41,8 @@ def new_folder(out: Path) -> Iterator[Path]:
 
     Who fills it decides which of its files are worth an fsync.
     """
-    _refuse_taken(out)
+    with _told(out):
+        _refuse_taken(out)
     partial = _beside(out)
     try:
         with _told(out):
@@ -60,6 +62,8 @@ def _refuse_taken(out: Path) -> None:
         raise BadInput(f"cannot write {str(out)!r}: there is no folder {str(out.parent)!r}; make it first")
     if out.is_dir() and any(out.iterdir()):
         raise BadInput(f"cannot write {str(out)!r}: the folder is not empty; name another one or empty it")
+    if out.exists() and not (out.is_dir() or out.is_file()):  # /dev/stdout: the new file would take its place
+        raise BadInput(f"cannot write {str(out)!r}: it is neither a file nor a folder; name a new one")
     if out.is_file() and out.stat().st_size:
         raise BadInput(f"cannot write {str(out)!r}: the file is there already; name another one or delete it")
 

@@ -70,11 +70,13 @@ class Project:
         self.folder = Path(folder).expanduser().resolve()
         self._local = threading.local()
         self._file: tuple[int, int] | None = None
-        if not (self.folder / DATABASE).is_file():
+        if not os.path.isfile(self.folder / DATABASE):  # noqa: PTH113  False where it may not be looked at, too
             raise ProjectError(
                 f"{folder} is not a labelloop project (there is no {DATABASE} in it). "
                 f"Make one with: labelloop init {folder} IMAGES --classes a,b,c"
             )
+        if not (self.folder / DATABASE).stat().st_size:  # SQLite would make a new and empty project of it
+            raise ProjectError(f"{self.folder / DATABASE} is damaged (it is empty). Restore it from a backup.")
         bring_up_to_date(self.db, str(self.folder / DATABASE))
         self._file = _identity(self.folder / DATABASE)
         self.settings = self._read_settings()
@@ -107,7 +109,7 @@ class Project:
         image_folders = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
         for path in image_folders:
             check_image_folder(path, folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if _is_in_use(folder):
             raise BadInput(f"{folder} is already there and not empty. Choose another folder for the project.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -260,11 +262,18 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _is_in_use(folder: Path) -> bool:
+    """Whether there is something where a project is to be made; raises BadInput where nobody may look."""
+    try:
+        return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise BadInput(f"the project folder {folder} cannot be used ({error.strerror}). Choose another.") from error
+
+
 @contextmanager
 def nothing_left_on_error(folder: Path) -> Iterator[None]:
     """Whatever goes wrong while a project is made, no half of it stays. Removes only what was made here."""
-    was_there = folder.exists()
-    is_used = was_there and (not folder.is_dir() or any(folder.iterdir()))
+    is_used, was_there = _is_in_use(folder), folder.exists()
     try:
         yield
     except BaseException:
@@ -303,8 +312,8 @@ def clean_names(names: Sequence[str]) -> list[str]:
 
 def check_image_folder(images: Path, project: Path) -> None:
     """Raises BadInput when `images` is not a folder, or holds the project, whose own pictures would become images."""
-    if not images.expanduser().is_dir():
-        found = "a file" if images.exists() else "nothing there"
+    if not os.path.isdir(images.expanduser()):  # noqa: PTH112  False where it may not be looked at, too
+        found = "a file" if os.path.exists(images.expanduser()) else "nothing there"
         raise BadInput(f"{images} should be a folder of images, but there is {found}")
     if project.resolve().is_relative_to(images.expanduser().resolve()):
         raise BadInput(f"the project {project} would lie inside the image folder {images}. Put it beside the images.")

@@ -172,7 +172,8 @@ class Catalog:
     def images(self, image_ids: Sequence[int] | Ints | None = None) -> dict[int, Image]:
         """Images by id (all when no ids are given), each with the first of its files that is still there.
 
-        An image whose only file was overwritten has no name any more; it is gone, its answers are still in the log.
+        An image whose only file was overwritten, or cannot be read any more, has no name now: it is gone, its answers
+        are still in the log.
         """
         where = "" if image_ids is None else f"WHERE images.id IN ({', '.join(str(int(i)) for i in image_ids)})"
         sql = f"""
@@ -257,7 +258,7 @@ def from_text(stored: str | bytes) -> str:
 
 def _image(row: Any, folders: dict[int, Path]) -> Image:
     if row["path"] is None:
-        name = f"image {row['id']} (its file was overwritten)"
+        name = f"image {row['id']} (none of its files can be read)"
         path = Path(name)
     else:
         name = from_text(row["path"])
