@@ -313,7 +313,7 @@ def clean_names(names: Sequence[str]) -> list[str]:
 def check_image_folder(images: Path, project: Path) -> None:
     """Raises BadInput when `images` is not a folder, or holds the project, whose own pictures would become images."""
     if not os.path.isdir(images.expanduser()):  # noqa: PTH112  False where it may not be looked at, too
-        found = "a file" if os.path.exists(images.expanduser()) else "nothing there"
+        found = "a file" if os.path.isfile(images.expanduser()) else "nothing there"  # noqa: PTH113
         raise BadInput(f"{images} should be a folder of images, but there is {found}")
     if project.resolve().is_relative_to(images.expanduser().resolve()):
         raise BadInput(f"the project {project} would lie inside the image folder {images}. Put it beside the images.")

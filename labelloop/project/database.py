@@ -24,12 +24,11 @@ def connect(path: Path) -> Database:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
     except sqlite3.DatabaseError as error:
-        may_not = any(words in str(error) for words in ("readonly", "unable to open"))
         way_on = (
-            "Give yourself permission to read and write the project's folder and what is in it."
-            if may_not
-            else f"If it is damaged, restore it from a backup, or save what is readable with: sqlite3 {path.name} .recover"
+            "If it is damaged, restore it from a backup, or save what is readable with: sqlite3 project.db .recover"
         )
+        if any(words in str(error) for words in ("readonly", "unable to open")):
+            way_on = "Give yourself permission to read and write the project's folder and what is in it."
         raise ProjectError(f"{path} cannot be opened as a labelloop project ({error}). {way_on}") from error
     connection.row_factory = sqlite3.Row
     return Database(connection)
