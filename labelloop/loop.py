@@ -231,8 +231,9 @@ def choose(
             Pick(image_id=int(rows[row]) + 1, strategy=ran, score=float(score), **suggestion_for(pool, row))
             for row, score in zip(chosen.rows, chosen.scores, strict=True)
         ]
-    words = explain(board, learned, [pick.image_id for pick in picks], rng).words
-    return Choice(ran, [replace(pick, reason=reason) for pick, reason in zip(picks, words, strict=True)])
+    why = explain(board, learned, [pick.image_id for pick in picks], rng)
+    explained = zip(picks, why.words, why.neighbours, strict=True)
+    return Choice(ran, [replace(pick, reason=words, neighbours=tuple(near)) for pick, words, near in explained])
 
 
 def suggestion_for(pool: Pool, row: int) -> dict[str, Any]:
@@ -292,16 +293,22 @@ def doubt_about(probabilities: Floats, classes: Sequence[str]) -> str:
 
 
 def nearest_labeled(board: Board, rows: Ints, k: int = 3) -> list[tuple[list[tuple[int, int]], float]]:
-    """For each image: its k nearest labeled images as (image id, class index), and the similarity of the nearest."""
+    """For each image: its k nearest other labeled images as (image id, class index), and the similarity of the nearest.
+
+    Reads the features of every label: with thousands of them too slow for a request that somebody waits for.
+    """
     labeled = board.to_learn_from
     known = board.embedded[rows]
     result: list[tuple[list[tuple[int, int]], float]] = [([], -np.inf) for _ in rows]
     if not len(labeled) or not known.any():
         return result
     similarity = np.asarray(board.features[rows[known]]) @ np.asarray(board.features[labeled]).T
+    similarity[rows[known][:, None] == labeled] = -np.inf  # itself
     for place, line in zip(np.flatnonzero(known), similarity, strict=True):
-        order = np.argsort(-line)[:k]
-        result[place] = ([(int(labeled[j]) + 1, int(board.label[labeled[j]])) for j in order], float(line[order[0]]))
+        few = np.argpartition(-line, min(k, len(line)) - 1)[:k]
+        order = few[np.argsort(-line[few], kind="stable")]
+        near = [(int(labeled[j]) + 1, int(board.label[labeled[j]])) for j in order if line[j] > -np.inf]
+        result[place] = (near, float(line[order[0]]))
     return result
 
 

@@ -131,6 +131,7 @@ class Pick:
     suggestion: int | None = None  # class index; always None for a held-out image
     probability: float | None = None
     held_out: bool = False
+    neighbours: tuple[tuple[int, int], ...] = ()  # (image id, class index) of the nearest labeled images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

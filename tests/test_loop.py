@@ -7,7 +7,18 @@ import pytest
 
 from labelloop.errors import BadInput, BadStrategy, CannotTrain
 from labelloop.features import FeatureStore
-from labelloop.loop import choose, doubt_about, exam_picks, explain, learn, mix_exam, next_batch, pool_of, read_board
+from labelloop.loop import (
+    choose,
+    doubt_about,
+    exam_picks,
+    explain,
+    learn,
+    mix_exam,
+    nearest_labeled,
+    next_batch,
+    pool_of,
+    read_board,
+)
 from labelloop.types import Event, Pick
 from tests.conftest import embed_by_color, truth
 
@@ -260,3 +271,12 @@ def test_another_set_of_features_is_in_charge_after_one_write(embedded):
     embedded.put_features_in_charge("fine-tune-1", "resnet18", "models/fine-tune-1/model.safetensors")
     assert read_board(embedded).features_name == "fine-tune-1"
     assert read_board(embedded, features="base").features_name == "base"
+
+
+def test_a_labeled_image_is_no_neighbour_of_its_own(embedded):
+    names = truth(embedded)
+    learning = (np.flatnonzero(~read_board(embedded).held_out) + 1).tolist()[:2]
+    for image_id in learning:
+        embedded.label(image_id, names[image_id])
+    near = nearest_labeled(read_board(embedded), np.array(learning) - 1)
+    assert [[i for i, _ in neighbours] for neighbours, _ in near] == [[learning[1]], [learning[0]]]

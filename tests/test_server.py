@@ -375,3 +375,15 @@ def answered(page):
     index = page.live.project.class_index
     send(page, *(label(k, image, index(name)) for k, (image, name) in enumerate(names.items(), 1)))
     assert page.live.wait_for(page.live.project.log.last_id(), 60)
+
+
+def test_the_next_images_come_with_labeled_ones_that_look_like_them(page):
+    board, names = page.live.board, truth(page.live.project)
+    learning = [int(row) + 1 for row in (~board.held_out).nonzero()[0]]
+    for seq, image_id in enumerate(learning[:6], 1):
+        send(page, label(seq, image_id, page.live.project.class_index(names[image_id])))
+    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    (first, *_) = [item for item in page.get(f"{page.base}/queue?client=tab&n=20").json()["items"] if not item["exam"]]
+    assert len(first["neighbours"]) == 3
+    assert {one["id"] for one in first["neighbours"]} <= set(learning[:6])
+    assert all(page.live.project.classes[one["class"]] == names[one["id"]] for one in first["neighbours"])

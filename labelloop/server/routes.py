@@ -151,7 +151,7 @@ def reserve(live: Live, request: Request, body: Json) -> Json:
     """GET: images for a page that loses the connection. No choice of the loop, so they belong to no round."""
     wanted = request.query_params
     picks = live.reserve(_text(wanted["client"], 64), min(int(wanted.get("n", 200)), 500))
-    return {"items": [{**item, "round": None} for item in items(live, picks, None, neighbours=False)]}
+    return {"items": [{**item, "round": None} for item in items(live, picks, None)]}
 
 
 @json_route
@@ -204,18 +204,17 @@ def _model_for(board: Board, learned: Learned | None) -> Learned | None:
     return learned if fits else None
 
 
-def items(live: Live, picks: Sequence[Pick], learned: Learned | None, *, neighbours: bool = True) -> list[Json]:
-    """Picks as the page shows them, with what `learned` says of them and, if wanted, what looks like them.
+def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Json]:
+    """Picks as the page shows them, with what `learned` says of them.
 
     A held-out image carries no suggestion, no probabilities, no neighbours.
     """
     board = live.board
     ids = [pick.image_id for pick in picks]
     images = live.project.catalog.images(ids)
-    near = [near for near, _ in nearest_labeled(board, np.array(ids, dtype=int) - 1)] if neighbours else [[]] * len(ids)
     flagged, notes = live.project.log.flagged(), live.project.log.notes()
     shown = []
-    for pick, alike in zip(picks, near, strict=True):
+    for pick in picks:
         image, row = images[pick.image_id], pick.image_id - 1
         hide = pick.held_out or learned is None or pick.suggestion is None
         shown.append(
@@ -229,7 +228,7 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None, *, neighbo
                 "probability": None if hide else pick.probability,
                 "probs": [] if hide or learned is None else top(learned.probabilities[row]),
                 "reason": pick.reason,
-                "neighbours": [] if pick.held_out else [{"id": i, "class": k} for i, k in alike],
+                "neighbours": [] if pick.held_out else [{"id": i, "class": k} for i, k in pick.neighbours],
                 "round": live.round,
                 "strategy": pick.strategy,
                 "answer": _answer(board, row),
@@ -243,17 +242,20 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None, *, neighbo
 def answered_items(live: Live, image_ids: Sequence[int]) -> list[Json]:
     """Answered images with what the model would say now; for held-out ones it stays hidden."""
     board, learned = live.board, _model_for(live.board, live.learned)
+    near = nearest_labeled(board, np.array(image_ids, dtype=int) - 1)
     picks = []
-    for image_id in image_ids:
+    for image_id, (alike, _) in zip(image_ids, near, strict=True):
         row = image_id - 1
         if board.held_out[row]:
             picks.append(Pick(image_id=image_id, strategy=EXAM, reason=EXAM_REASON, held_out=True))
         elif learned is None or not board.embedded[row]:
-            picks.append(Pick(image_id=image_id, strategy="review"))
+            picks.append(Pick(image_id=image_id, strategy="review", neighbours=tuple(alike)))
         else:
             best = int(learned.probabilities[row].argmax())
             p = float(learned.probabilities[row, best])
-            picks.append(Pick(image_id=image_id, strategy="review", suggestion=best, probability=p))
+            picks.append(
+                Pick(image_id=image_id, strategy="review", suggestion=best, probability=p, neighbours=tuple(alike))
+            )
     return [{**item, "round": None} for item in items(live, picks, learned)]  # no round showed them
 
 
