@@ -98,6 +98,7 @@ class Live:
         self.seen_event = -1  # the newest event the queue is based on
         self.notice: str | None = None
         self.unreadable = len(project.catalog.problems())
+        self._is_behind = True  # there is something that the model does not know yet; labels of earlier days, at first
         self._strategy: tuple[str, Strategy | None, tuple[str, ...]] = (project.settings.strategy, None, ())
         self._strategy_that_works = "auto"
         self._clients: dict[str, Client] = {}
@@ -206,17 +207,18 @@ class Live:
             self.notice = f"Something went wrong inside labelloop ({error!r}); answers are still saved."
 
     def _follow(self) -> None:
-        relearn = self._follow_features() or self.version == 0  # labels of earlier days count at once
+        self._is_behind |= self._follow_features()
         answers = list(self.project.log.since(self.board.last_event))
         self.board.apply(self.project, answers)
         classes = self.project.classes
-        relearn |= classes != self.board.classes or any(e.kind in (*ANSWERS, "undo") for e in answers)
+        self._is_behind |= classes != self.board.classes or any(e.kind in (*ANSWERS, "undo") for e in answers)
         self.board.classes = classes
-        if relearn:
+        if self._is_behind:
             self._learn()
         rewritten = self._follow_strategies()
-        if relearn or answers or rewritten or self._is_low():
+        if self._is_behind or answers or rewritten or self._is_low():
             self._choose()
+        self._is_behind = False  # not where something above failed: a full disk may have room again
         self._log_picks()
 
     def _follow_features(self) -> bool:

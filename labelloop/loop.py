@@ -54,11 +54,13 @@ class Board:
         if not changed:
             return
         rows = np.array(changed) - 1
-        self.label[rows], self.state[rows] = -1, NONE
+        label, state = self.label.copy(), self.state.copy()  # requests read the old ones meanwhile
+        label[rows], state[rows] = -1, NONE
         for answer in project.log.answers(image_ids=changed):
             row = answer.image_id - 1
-            self.state[row] = STATES[answer.kind]
-            self.label[row] = -1 if answer.class_index is None else answer.class_index
+            state[row] = STATES[answer.kind]
+            label[row] = -1 if answer.class_index is None else answer.class_index
+        self.label, self.state = label, state
         self.last_event = max(event.id or 0 for event in events)
 
     @property
@@ -103,10 +105,10 @@ class Reasons:
 
 def read_board(project: Project, *, features: str | None = None) -> Board:
     """Read everything once, with the set of features in charge unless another is named."""
+    last_event = project.log.last_id()  # first: the images it is about are there by then
     held_out, gone = project.catalog.flags()
     n = len(held_out)
     label, state = np.full(n, -1), np.full(n, NONE)
-    last_event = project.log.last_id()
     for answer in project.log.answers(upto=last_event):
         state[answer.image_id - 1] = STATES[answer.kind]
         label[answer.image_id - 1] = -1 if answer.class_index is None else answer.class_index

@@ -174,6 +174,9 @@ def fine_tune(
     from labelloop.train.finetune import finetune
 
     settings = project.settings
+    yield from _embed_labeled_into_base(project, announce, stop)
+    if stop():
+        return
     board = read_board(project, features="base")
     train, judge = split_to_judge(board, learn(board).exam.enough, settings.seed)
     name = f"fine-tune-{1 + sum(m.kind == 'fine-tune' for m in project.rounds.models())}"
@@ -213,6 +216,22 @@ def fine_tune(
         yield replace(progress, message=verdict, loss=tuple(loss))
 
 
+def _embed_labeled_into_base(
+    project: Project, announce: Callable[[str], None], stop: Callable[[], bool]
+) -> Iterator[Progress]:
+    """Images that came when other features were in charge are not in the first set, and would not be learned from."""
+    from labelloop.backbone import load_backbone
+
+    settings = project.settings
+    labeled = {answer.image_id for answer in project.log.answers() if answer.kind == "label"}
+    waiting = [image_id for image_id in to_embed(project, "base") if image_id in labeled]
+    if not waiting:
+        return
+    backbone = load_backbone(settings.backbone, _weights(project, settings.weights), announce=announce)
+    for done, seconds_left in _embed_into(project, "base", backbone, waiting, stop):
+        yield Progress(done, len(waiting), "getting to know the labeled images", seconds_left)
+
+
 def _forget_features_of_other_weights(folder: Path, weights_id: str) -> None:
     """An earlier run of the same number may have been stopped here, with fewer labels."""
     if FeatureStore.is_there(folder) and FeatureStore.open(folder).about["weights"] != weights_id:
@@ -230,8 +249,13 @@ def split_to_judge(board: Board, exam_is_enough: bool, seed: int) -> tuple[Ints,
 
 def decide(project: Project, name: str, train: Ints, judge: Ints, seconds: float) -> str:
     """Put a set of features in charge if a head on it answers more of the judging images right than one on the set in
-    charge, both fitted on the same labels. Records the comparison and returns it in words."""
+    charge, both fitted on the same labels. Records the comparison and returns it in words.
+
+    Labels that were taken back while it trained count on neither side.
+    """
     old, new = read_board(project), read_board(project, features=name)
+    old.label = new.label  # of one moment
+    train, judge = (rows[new.label[rows] >= 0] for rows in (train, judge))
     right = {}
     for board in (old, new):
         head = fit(board, train)

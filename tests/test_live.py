@@ -269,3 +269,23 @@ def test_the_state_keeps_its_counsel_until_there_are_enough_held_out_answers(liv
     state = live.state()
     assert state["exam"]["n"] == len(exam) < 20
     assert state["exam"]["accuracy"] is None
+
+
+def test_what_could_not_be_learned_for_a_moment_is_learned_later(project, monkeypatch):
+    embed_by_color(project)
+    live = Live(project)  # without its thread: each look is a call
+    for image_id in first_of_each(live):
+        project.label(image_id, truth(project)[image_id])
+    with monkeypatch.context() as broken:
+        broken.setattr("labelloop.live.learn", lambda board: 1 / 0)
+        live._follow_or_say_why_not()
+        assert "ZeroDivisionError" in live.notice
+    live._follow_or_say_why_not()
+    assert live.learned is not None
+    with monkeypatch.context() as broken:
+        broken.setattr("labelloop.live.choose", lambda *_, **__: 1 / 0)
+        project.log.append([Event(image_id=first_of_each(live)[0], kind="undo")])
+        live._follow_or_say_why_not()
+    live._follow_or_say_why_not()
+    assert (live.seen_event, live.notice) == (project.log.last_id(), None)
+    assert live.learned is None

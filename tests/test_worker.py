@@ -17,6 +17,7 @@ from labelloop.features import FeatureStore
 from labelloop.images import open_upright
 from labelloop.loop import read_board
 from labelloop.project import Project
+from labelloop.types import Event
 from tests.conftest import draw, embed_by_color, truth
 
 PATIENCE = 120.0  # seconds; only a failure waits so long
@@ -226,6 +227,26 @@ def test_a_tie_changes_nothing(project):
     train, judge = worker.split_to_judge(read_board(project), True, seed=0)
     worker.decide(project, "fine-tune-1", train, judge, 1.0)
     assert project.features_in_charge["name"] == "base"
+
+
+def test_labels_taken_back_while_it_trained_count_on_neither_side(project):
+    noise(project, "base")
+    embed_by_color(project, "fine-tune-1")
+    label_all(project)
+    train, judge = worker.split_to_judge(read_board(project), False, seed=0)
+    for row in (*train[:5], *judge[:2]):
+        project.log.append([Event(image_id=int(row) + 1, kind="undo")])
+    verdict = worker.decide(project, "fine-tune-1", train, judge, 1.0)
+    assert verdict.startswith(f"{len(judge) - 2} of {len(judge) - 2} labels set aside right after fine-tuning")
+
+
+def test_labeled_images_that_came_under_other_features_are_described_by_the_first_ones_too(project, counting):
+    project.label(3, "red")
+    project.label(4, "blue")
+    list(worker._embed_labeled_into_base(project, print, never))
+    assert np.flatnonzero(read_board(project, features="base").embedded).tolist() == [2, 3]
+    list(worker._embed_labeled_into_base(project, print, never))
+    assert counting.asked == 2
 
 
 # -- waiting ------------------------------------------------------------------------------------------------------
