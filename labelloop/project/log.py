@@ -18,11 +18,11 @@ COLUMNS = tuple(f.name for f in dataclasses.fields(Event) if f.name != "id")
 SQL_COLUMNS = tuple("class" if name == "class_index" else name for name in COLUMNS)
 
 # The live answer of each image: the newest one that no undo points to. `upto` gives the state as of that event.
-LIVE = """
-    SELECT max(id) FROM events
-    WHERE kind IN ('label', 'unsure', 'skip') AND id <= :upto
-      AND id NOT IN (SELECT undoes FROM events WHERE undoes IS NOT NULL AND id <= :upto)
+IS_LIVE = """
+    kind IN ('label', 'unsure', 'skip') AND id <= :upto
+    AND NOT EXISTS (SELECT 1 FROM events AS later WHERE later.undoes = events.id AND later.id <= :upto)
 """
+LIVE = f"SELECT max(id) FROM events WHERE {IS_LIVE}"  # noqa: S608
 FOREVER = 2**62
 
 
@@ -90,6 +90,11 @@ class Log:
             sql += f" AND image_id IN ({', '.join(str(int(i)) for i in image_ids)})"
         rows = self._db().conn.execute(f"SELECT * FROM events WHERE id IN ({sql} GROUP BY image_id)", values)  # noqa: S608
         return sorted((_event(row) for row in rows), key=lambda event: event.image_id)
+
+    def order(self) -> dict[int, int]:
+        """The id of each image's live answer: what was answered later has a larger one. Cheap beside `answers`."""
+        sql = f"SELECT image_id, max(id) FROM events WHERE {IS_LIVE} GROUP BY image_id"  # noqa: S608
+        return {image_id: event_id for image_id, event_id in self._db().conn.execute(sql, {"upto": FOREVER})}
 
     def flagged(self) -> set[int]:
         """Ids of images whose newest flag event is a flag."""

@@ -189,12 +189,12 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
     if show not in filters:
         raise BadInput(f"there is no filter {show!r}; there are {', '.join(filters)}")
     wanted = set((np.flatnonzero(filters[show]()) + 1).tolist())
-    when = {event.image_id: event.id or 0 for event in live.project.log.answers()}
     if order == "doubt" and learned is not None:
         p = learned.probabilities[np.arange(len(labeled)), board.label]
         # Unsure and skipped ones first; the exam last, for the order must not tell what the model says of it.
         sure = np.where(board.held_out, 1.0, np.where(labeled, p, 0.0))
         return sorted(wanted, key=lambda i: sure[i - 1])
+    when = live.project.log.order()
     return sorted(wanted, key=lambda i: when.get(i, 0), reverse=order != "old")
 
 
