@@ -10,7 +10,7 @@ from labelloop.errors import LabelloopError
 from labelloop.exchange import export_labels, import_labels
 from labelloop.loop import learn, next_batch, read_board
 from labelloop.project import Project
-from labelloop.strategies import in_order, ranks, strategy
+from labelloop.strategies import because, in_order, ranks, strategy
 from labelloop.types import Batch, Event, Pick, Pool, Settings
 from labelloop.worker import embed
 
@@ -22,6 +22,7 @@ __all__ = [
     "Pool",
     "Project",
     "Settings",
+    "because",
     "embed",
     "export_labels",
     "import_labels",

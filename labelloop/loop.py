@@ -230,12 +230,14 @@ def choose(
         chosen = strategies.choose(pool, n, name, rng, settings=settings)
         ran = chosen.strategy
         picks = [
-            Pick(image_id=int(rows[row]) + 1, strategy=ran, score=float(score), **suggestion_for(pool, row))
-            for row, score in zip(chosen.rows, chosen.scores, strict=True)
+            Pick(image_id=int(rows[row]) + 1, strategy=ran, score=float(score), reason=why, **suggestion_for(pool, row))
+            for row, score, why in zip(chosen.rows, chosen.scores, chosen.reasons, strict=True)
         ]
-    why = explain(board, learned, [pick.image_id for pick in picks], rng)
-    explained = zip(picks, why.words, why.neighbours, strict=True)
-    return Choice(ran, [replace(pick, reason=words, neighbours=tuple(near)) for pick, words, near in explained])
+    general = explain(board, learned, [pick.image_id for pick in picks], rng)
+    explained = zip(picks, general.words, general.neighbours, strict=True)
+    return Choice(
+        ran, [replace(pick, reason=pick.reason or words, neighbours=tuple(near)) for pick, words, near in explained]
+    )
 
 
 def suggestion_for(pool: Pool, row: int) -> dict[str, Any]:

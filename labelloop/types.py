@@ -6,6 +6,7 @@ named by its index (0, 1, 2, …) everywhere, in the database too: classes are o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labelloop.errors import NeedsModel
+from labelloop.errors import BadInput, NeedsModel
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -76,10 +77,12 @@ class Pool:
     open: Bools  # (n,)
     probabilities: Floats | None = None  # (n, c), None before the first model
     pending: Bools | None = None  # (n,) on somebody's screen: as good as labeled, but nobody knows as what yet
+    again: Bools | None = None  # (n,) answered once; only a strategy that asks again may choose these
+    late: Mapping[str, Callable[[], Any]] = field(default_factory=dict)  # read on first use: paths, groups, …
 
     def __post_init__(self) -> None:
         n = len(self.ids)
-        for name in ("ids", "features", "y", "open", "probabilities", "pending"):
+        for name in ("ids", "features", "y", "open", "probabilities", "pending", "again"):
             array = getattr(self, name)
             if array is None:
                 continue
@@ -111,6 +114,41 @@ class Pool:
         if self.probabilities is None:
             raise NeedsModel("this strategy needs a model, and there is none before two classes have labels")
         return self.probabilities
+
+    @cached_property
+    def paths(self) -> Sequence[str]:
+        """Path of each image below the folder of images (n,), with / on every system."""
+        paths: Sequence[str] = self._read_late("paths")
+        return paths
+
+    @cached_property
+    def groups(self) -> Ints:
+        """What each image belongs together with (n,): 0, 1, 2, … by the folder it lies in."""
+        groups: Ints = self._read_late("groups")
+        return groups
+
+    @cached_property
+    def seconds(self) -> Floats:
+        """How long the person looked at each image before answering (n,); NaN where nobody did."""
+        seconds: Floats = self._read_late("seconds")
+        return seconds
+
+    @cached_property
+    def doubts(self) -> Floats:
+        """How doubtful each answer is (n,): 1 for "unsure", 0 for a label that a model without it would have given too.
+
+        Between: 1 - the probability it gives the label. NaN where there is no answer that a strategy may know of.
+        """
+        doubts: Floats = self._read_late("doubts")
+        return doubts
+
+    def _read_late(self, name: str) -> Any:
+        if name not in self.late:
+            raise BadInput(f"this pool knows nothing of {name}: a project does, plain features and labels do not")
+        value = self.late[name]()
+        if len(value) != len(self):
+            raise ValueError(f"Pool.{name} has {len(value)} rows, expected {len(self)}, one for each id")
+        return _read_only(value) if isinstance(value, np.ndarray) else value
 
 
 def _read_only(array: Array) -> Array:

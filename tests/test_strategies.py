@@ -1,5 +1,6 @@
 """The contract over every strategy there is, drop-ins included; then a known answer for each; then the registry."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from labelloop import strategies
 from labelloop.errors import BadInput, BadStrategy, NeedsModel
-from labelloop.strategies import choose, folder, get, in_order, names, ranks, strategy
+from labelloop.strategies import because, choose, folder, get, in_order, names, ranks, registry, strategy
 from labelloop.strategies.diversity import CANDIDATES
 from labelloop.types import Pool
 
@@ -458,4 +459,64 @@ def test_installed_packages_offer_strategies_by_entry_point(tmp_path, monkeypatc
     (problem,) = folder.load_installed()
     assert "installed strategy lost (kind-strategies: kind_strategies_that_are_not_there)" in str(problem)
     assert get("kind_one").origin == "kind-strategies: kind_strategies"
-    strategies.replace("kind-strategies: kind_strategies", {})
+    registry.replace("kind-strategies: kind_strategies", {})
+
+
+def test_reasons_are_asked_of_the_chosen_rows_only_and_arithmetic_has_none():
+    asked = []
+
+    def why(row):
+        asked.append(row)
+        return f"row {row}"
+
+    with registry.collect() as found:
+
+        @strategy
+        def reasoned(pool, n, rng):
+            """Larger rows first, and says which."""
+            return because(np.arange(len(pool), dtype=float), why)
+
+    registry.replace("reasoned", {name: dataclasses.replace(one, origin="reasoned") for name, one in found.items()})
+    try:
+        chosen = choose(random_pool(9), 2, "reasoned", np.random.default_rng(0))
+        assert (chosen.rows.tolist(), chosen.reasons, asked) == ([8, 7], ["row 8", "row 7"], [8, 7])
+        assert choose(random_pool(9), 2, "margin", np.random.default_rng(0)).reasons == ["", ""]
+        assert (because(np.zeros(3), why) + 1).why is None
+    finally:
+        registry.replace("reasoned", {})
+
+
+def test_only_a_strategy_that_asks_again_may_choose_what_is_answered():
+    with registry.collect() as found:
+
+        @strategy(again=True)
+        def once_more(pool, n, rng):
+            """Asks about the first image again."""
+            return in_order(pool, pool.unlabeled)
+
+    registry.replace("again", {name: dataclasses.replace(one, origin="again") for name, one in found.items()})
+    try:
+        pool = dataclasses.replace(random_pool(5, labeled=3), again=np.arange(5) == 1)
+        assert choose(pool, 9, "once_more", np.random.default_rng(0)).rows.tolist() == [1, 3, 4]
+        assert sorted(choose(pool, 9, "margin", np.random.default_rng(0)).rows.tolist()) == [3, 4]
+    finally:
+        registry.replace("again", {})
+
+
+def test_what_is_read_late_is_read_once_and_is_read_only():
+    reads = []
+
+    def doubts():
+        reads.append(1)
+        return np.zeros(4, np.float32)
+
+    pool = dataclasses.replace(random_pool(4), late={"doubts": doubts, "paths": lambda: ["a.jpg"]})
+    assert reads == []
+    assert pool.doubts.tolist() == pool.doubts.tolist() == [0, 0, 0, 0]
+    assert reads == [1]
+    with pytest.raises(ValueError, match="read-only"):
+        pool.doubts[0] = 1
+    with pytest.raises(ValueError, match=r"Pool\.paths has 1 rows, expected 4"):
+        _ = pool.paths
+    with pytest.raises(BadInput, match="knows nothing of seconds"):
+        _ = pool.seconds

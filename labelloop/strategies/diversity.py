@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelloop.strategies import Scores, in_order, strategy
+from labelloop.strategies.contract import Scores, in_order
+from labelloop.strategies.distances import central, nearest, read
+from labelloop.strategies.registry import strategy
 from labelloop.types import Floats, Ints, Pool
 
 CANDIDATES = 512  # open rows that herding weighs against each other; 1,024 chose no better on EuroSAT
@@ -17,7 +19,6 @@ REFERENCE = 4096  # open rows whose coverage it measures; the candidates are amo
 LABELED = 2048  # labeled rows that it takes as covered
 AT_ONCE = 128  # rows that it chooses before it looks at new candidates
 FEW = 20  # labels below which they say nothing about the radius yet
-BLOCK = 4096  # rows read from a memory map at a time
 
 
 @strategy
@@ -30,7 +31,7 @@ def k_center(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     rows, picks = pool.unlabeled, np.empty(0, np.int64)
     like = nearest(pool, rows, pool.covered)
     if not len(pool.covered):
-        picks = rows[[_central(pool, rows)]]
+        picks = rows[[central(pool, rows)]]
         like = _without(rows, picks, nearest(pool, rows, picks))
     while len(picks) < n:
         new = _farthest(pool, rows, like, n - len(picks))
@@ -61,20 +62,10 @@ def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Ints:
         centers = np.concatenate([_at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
         square = _squared_radius(pool, _at_most(centers, LABELED // 4, rng) if len(centers) >= FEW else rows[:FEW])
         covered = _kernel(nearest(pool, rows, centers), square) if len(centers) else np.zeros(len(rows), np.float32)
-        K = _kernel(_read(pool, rows[:candidates]) @ _read(pool, rows).T, square)  # (candidates, rows)
+        K = _kernel(read(pool, rows[:candidates]) @ read(pool, rows).T, square)  # (candidates, rows)
         new = rows[_greedy(K, covered, weight[rows], min(n - len(picks), AT_ONCE))]
         left, picks = np.setdiff1d(left, new, assume_unique=True), np.concatenate([picks, new])
     return picks
-
-
-def nearest(pool: Pool, rows: Ints, targets: Ints) -> Floats:
-    """Cosine similarity of each row to the most similar target (len(rows),); -1 when there is no target."""
-    like = np.full(len(rows), -1, np.float32)
-    if len(targets):
-        T = _read(pool, targets).T
-        for start in range(0, len(rows), BLOCK):
-            like[start : start + BLOCK] = (_read(pool, rows[start : start + BLOCK]) @ T).max(axis=1)
-    return like
 
 
 def _window(left: Ints, weight: Floats, rng: np.random.Generator) -> tuple[Ints, int]:
@@ -112,19 +103,11 @@ def _kernel(like: Floats, square: float) -> Floats:
 
 
 def _squared_radius(pool: Pool, rows: Ints) -> float:
-    X = _read(pool, rows)
+    X = read(pool, rows)
     like = X @ X.T
     np.fill_diagonal(like, -1)
     square = float(np.maximum(2 - 2 * like.max(axis=1), 0).mean())
     return max(square, 1e-6)  # duplicates only: the radius must not be 0
-
-
-def _central(pool: Pool, rows: Ints) -> int:
-    total = np.zeros(pool.features.shape[1], np.float32)
-    for start in range(0, len(rows), BLOCK):
-        total += _read(pool, rows[start : start + BLOCK]).sum(axis=0)
-    toward = [_read(pool, rows[start : start + BLOCK]) @ total for start in range(0, len(rows), BLOCK)]
-    return int(np.argmax(np.concatenate(toward)))
 
 
 def _farthest(pool: Pool, rows: Ints, like: Floats, n: int) -> Ints:
@@ -135,7 +118,7 @@ def _farthest(pool: Pool, rows: Ints, like: Floats, n: int) -> Ints:
     """
     inside = np.argpartition(like, min(CANDIDATES, len(rows)) - 1)[:CANDIDATES]
     bound = np.delete(like, inside).min(initial=np.inf)
-    X, mine, picks = _read(pool, rows[inside]), like[inside], list[int]()
+    X, mine, picks = read(pool, rows[inside]), like[inside], list[int]()
     while len(picks) < n and mine[best := int(np.argmin(mine))] <= bound:
         picks.append(best)
         mine = np.maximum(mine, X @ X[best])
@@ -146,7 +129,3 @@ def _farthest(pool: Pool, rows: Ints, like: Floats, n: int) -> Ints:
 def _without(rows: Ints, picks: Ints, like: Floats) -> Floats:
     like[np.isin(rows, picks)] = np.inf  # a picked row is never the least alike again, not even among duplicates
     return like
-
-
-def _read(pool: Pool, rows: Ints) -> Floats:
-    return np.asarray(pool.features[rows], np.float32)

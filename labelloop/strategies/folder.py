@@ -15,7 +15,8 @@ from threading import Lock
 from types import CodeType, ModuleType
 
 from labelloop.errors import BadStrategy
-from labelloop.strategies import Strategy, collect, replace, where
+from labelloop.strategies.contract import Strategy, where
+from labelloop.strategies.registry import collect, replace
 
 GROUP = "labelloop.strategies"
 

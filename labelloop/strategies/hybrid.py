@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelloop.strategies import Scores, in_order, strategy
+from labelloop.strategies.contract import Scores, in_order
 from labelloop.strategies.diversity import herd
+from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import doubt
 from labelloop.types import Pool
 

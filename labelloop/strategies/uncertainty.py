@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelloop.strategies import Scores, strategy
+from labelloop.strategies.contract import Scores
+from labelloop.strategies.registry import strategy
 from labelloop.types import Floats, Pool
 
 

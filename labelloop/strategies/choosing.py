@@ -1,0 +1,90 @@
+"""The one place that runs a strategy: masks what may not be chosen, breaks ties, and says what is wrong with a result.
+
+Left out: where the pool comes from and what becomes of the choice (loop.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from labelloop.errors import BadStrategy, NeedsModel
+from labelloop.strategies.contract import Scores, Strategy, Value, check_settings, fault, where
+from labelloop.strategies.registry import get
+from labelloop.types import Ints, Pool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """Rows to show, best first, and who chose them. k rows, k <= n."""
+
+    rows: Ints  # (k,)
+    scores: Scores  # (k,)
+    strategy: str  # the one that ran, which may be the cold-start one
+    reasons: list[str] = field(default_factory=list)  # (k,) in the strategy's own words; "" where it gave none
+
+
+def choose(
+    pool: Pool,
+    n: int,
+    name: str,
+    rng: np.random.Generator,
+    *,
+    settings: Mapping[str, Value] | None = None,
+    cold_start: str = "max_herding",
+) -> Chosen:
+    """At most n open rows, best first, ties broken by rng. The same rng state gives the same rows.
+
+    A strategy that asks again also gets those of `pool.again`. Before the first model a strategy that needs one is
+    replaced by `cold_start` (with its own defaults). Raises BadInput for an unknown name or setting, BadStrategy for
+    one that fails or breaks the contract.
+    """
+    asked, fallback = get(name), get(cold_start)
+    keywords = check_settings(asked, settings or {})
+    if asked.again and pool.again is not None:
+        pool = replace(pool, open=pool.open | pool.again)
+    n = min(n, len(pool.unlabeled))
+    if n < 1:
+        return Chosen(np.empty(0, np.int64), np.empty(0), asked.name)
+    try:
+        ran, scores = asked, _run(asked, pool, n, rng, keywords)
+    except NeedsModel:
+        ran, scores = fallback, _run(fallback, pool, n, rng, {})
+    rows = pool.unlabeled[scores[pool.unlabeled] > -np.inf]
+    rows = rows[np.lexsort((rng.random(len(rows)), -scores[rows]))][:n]
+    return Chosen(rows, np.asarray(scores)[rows], ran.name, _reasons(ran, scores, rows))
+
+
+def _run(one: Strategy, pool: Pool, n: int, rng: np.random.Generator, keywords: Mapping[str, Value]) -> Scores:
+    with _blame(one):
+        scores = one.function(pool, n, rng, **keywords)
+    problem = fault(scores, len(pool))
+    if problem:
+        raise BadStrategy(
+            f"{one.name} ({one.origin}) returned {problem}; wanted one float for each of {len(pool)} images"
+        )
+    return scores
+
+
+def _reasons(one: Strategy, scores: Scores, rows: Ints) -> list[str]:
+    why = getattr(scores, "why", None)
+    if why is None:
+        return [""] * len(rows)
+    with _blame(one):
+        return [str(why(int(row))) for row in rows]
+
+
+@contextmanager
+def _blame(one: Strategy) -> Iterator[None]:
+    """Whatever the strategy's own code raises becomes a message that names it, with file and line."""
+    try:
+        yield
+    except NeedsModel:
+        raise
+    except Exception as error:  # as broad as it gets: the code is the user's, and whatever it raises must be said
+        place = where(error, inspect.unwrap(one.function).__code__.co_filename)
+        raise BadStrategy(f"{one.name} failed ({place}): {type(error).__name__}: {error}") from error
