@@ -77,12 +77,13 @@ class Pool:
     open: Bools  # (n,)
     probabilities: Floats | None = None  # (n, c), None before the first model
     pending: Bools | None = None  # (n,) on somebody's screen: as good as labeled, but nobody knows as what yet
+    skipped: Bools | None = None  # (n,) answered, but with no class: likely not what the task is about
     again: Bools | None = None  # (n,) answered once; only a strategy that asks again may choose these
     late: Mapping[str, Callable[[], Any]] = field(default_factory=dict)  # read on first use: paths, groups, …
 
     def __post_init__(self) -> None:
         n = len(self.ids)
-        for name in ("ids", "features", "y", "open", "probabilities", "pending", "again"):
+        for name in ("ids", "features", "y", "open", "probabilities", "pending", "skipped", "again"):
             array = getattr(self, name)
             if array is None:
                 continue

@@ -1,0 +1,136 @@
+"""Features and labels of the real photo sets in ../shared, embedded once and kept; pools of three kinds made of them.
+
+    balanced      equally many images of each class
+    long_tailed   class sizes fall geometrically from the largest to the smallest
+    dirty         balanced; 20 % of all images are of another set, and a tenth is there a second time, re-photographed
+
+Left out: who plays on them (label_efficiency.py).
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+BACKBONES = {"lite0": "tf_efficientnet_lite0", "vit_tiny": "vit_tiny_patch16_224"}
+JUNK_OF = {"eurosat": "signdigits", "signdigits": "caltech101", "caltech101": "eurosat"}
+CLASS_SIZE = {"eurosat": 300, "signdigits": 125, "caltech101": 40}
+TAIL = {"eurosat": 50, "signdigits": 50, "caltech101": 20}  # largest class over smallest
+CLASS_ORDER_SEED = 7  # which classes are rare is the same for all seeds
+NAMES = tuple(JUNK_OF)
+KINDS = ("balanced", "long_tailed", "dirty")
+
+
+@dataclass(frozen=True)
+class Features:
+    """One set seen by one backbone. `again` are re-photographed copies of the train images `again_of`."""
+
+    train: np.ndarray  # (n, d)
+    train_y: np.ndarray  # (n,)
+    test: np.ndarray  # (t, d)
+    test_y: np.ndarray  # (t,)
+    again: np.ndarray  # (n // 5, d)
+    again_of: np.ndarray  # (n // 5,)
+
+
+def load(name: str, backbone: str, cache: Path) -> Features:
+    """The features of a set, embedded now unless they are in the cache folder."""
+    file = cache / f"{name}-{backbone}.npz"
+    if not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez(file, **vars(embed(name, backbone, cache)))
+    with np.load(file) as arrays:
+        return Features(**arrays)
+
+
+def embed(name: str, backbone: str, cache: Path) -> Features:
+    """Unpack the set into the cache folder and embed it."""
+    if not (cache / name).exists():
+        with tarfile.open(SHARED / "data" / f"{name}.tar") as archive:
+            archive.extractall(cache, filter="data")
+    files = {split: sorted((cache / name / split).glob("*/*.jpg")) for split in ("train", "test")}
+    classes = sorted({file.parent.name for file in files["train"]})
+    y = {split: np.array([classes.index(file.parent.name) for file in files[split]]) for split in files}
+    of = np.arange(0, len(files["train"]), 5)
+    rng = np.random.default_rng(0)
+    copies = [photograph_again(Image.open(files["train"][k]).convert("RGB"), rng) for k in of]
+    images = {split: [Image.open(file).convert("RGB") for file in files[split]] for split in files}
+    model = Model(backbone)
+    return Features(
+        model(images["train"]), y["train"], model(images["test"]), y["test"], model(copies), of
+    )  # fmt: skip
+
+
+def photograph_again(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A near-duplicate: a little cropped, lighter or darker, compressed once more."""
+    width, height = image.size
+    left, top = (int(side * rng.uniform(0, 0.06)) for side in (width, height))
+    image = image.crop((left, top, int(width * rng.uniform(0.94, 1)), int(height * rng.uniform(0.94, 1))))
+    image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.85, 1.15)).resize((width, height))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=60)
+    return Image.open(buffer).convert("RGB")
+
+
+class Model:
+    """A backbone with the weights in ../shared: images to features of unit length (n, d)."""
+
+    def __init__(self, backbone: str):
+        import timm
+        import torch
+
+        name = BACKBONES[backbone]
+        file = str(SHARED / "weights" / f"{name}.safetensors")
+        torch.set_num_threads(1)
+        self.model = timm.create_model(
+            name, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": file}
+        ).eval()
+        self.transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=self.model))
+
+    def __call__(self, images: list[Image.Image]) -> np.ndarray:
+        """Embed in batches of 16."""
+        import torch
+
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), 16):
+                X = torch.stack([self.transform(image) for image in images[start : start + 16]])
+                parts.append(torch.nn.functional.normalize(self.model(X), dim=1).numpy())
+        return np.concatenate(parts).astype(np.float32)
+
+
+def pool(name: str, backbone: str, kind: str, seed: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, d) and labels (n,), -1 for images of another set; each seed draws other images."""
+    data = load(name, backbone, cache)
+    rng = np.random.default_rng([seed, 11])
+    rows = _of_each_class(data.train_y, class_sizes(name, kind, data.train_y), rng)
+    X, y = data.train[rows], data.train_y[rows]
+    if kind == "dirty":
+        other = load(JUNK_OF[name], backbone, cache)
+        junk = rng.choice(len(other.train), min(len(rows) // 4, len(other.train)), replace=False)
+        copies = rng.permutation(np.flatnonzero(np.isin(data.again_of, rows)))[: len(rows) // 10]
+        X = np.concatenate([X, other.train[junk], data.again[copies]])
+        y = np.concatenate([y, np.full(len(junk), -1), data.train_y[data.again_of[copies]]])
+    order = rng.permutation(len(y))
+    return X[order], y[order]
+
+
+def class_sizes(name: str, kind: str, y: np.ndarray) -> np.ndarray:
+    """How many images of each class a pool has."""
+    c = int(y.max()) + 1
+    if kind != "long_tailed":
+        return np.full(c, CLASS_SIZE[name])
+    largest = int(np.bincount(y).min())
+    sizes = np.maximum(np.round(largest * TAIL[name] ** (-np.arange(c) / (c - 1))), 2).astype(int)
+    return sizes[np.random.default_rng(CLASS_ORDER_SEED).permutation(c)]
+
+
+def _of_each_class(y: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    parts = [rng.permutation(np.flatnonzero(y == k))[:size] for k, size in enumerate(sizes)]
+    return np.concatenate(parts)

@@ -1,0 +1,180 @@
+"""Plays a strategy against known labels: what accuracy would it have reached with how many answers?
+
+The same core as the loop (strategies.choose, fit_head), and no database. Left out: comparing many curves (curves.py)
+and making features (backbone.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from labelloop import strategies
+from labelloop.errors import BadInput
+from labelloop.strategies import Value
+from labelloop.train.head import Head, fit_head
+from labelloop.types import Floats, Ints, Pool
+
+
+def simulate(
+    features: NDArray[np.floating[Any]],
+    y: ArrayLike,
+    strategy: str = "auto",
+    *,
+    budgets: Sequence[int],
+    test_features: NDArray[np.floating[Any]],
+    test_y: ArrayLike,
+    batch: int = 10,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    settings: Mapping[str, Value] | None = None,
+    late: Mapping[str, Callable[[], Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """The learning curve of one strategy: a dict for each budget that can be reached, in order.
+
+    features (n, d) and test_features (t, d) are scaled to unit length; y (n,) and test_y (t,) are class indices. A row
+    of class -1 has none: it is answered "skip", which costs a label and teaches no class. `late` is what
+    the pool knows besides (see Pool). Each dict has
+
+    - labels: answers given, among them those that were skipped;
+    - accuracy, macro_accuracy: shares (0 to 1) of test images that the head gets right, and the mean of these shares
+      over the classes of test_y;
+    - select_seconds, fit_seconds: spent on choosing and on fitting since the last budget;
+    - picked: rows in the order in which they were chosen since the start.
+
+    Raises BadInput for lengths that do not fit, features with NaN or of zero length, and budgets that do not grow.
+    """
+    person, exam = Answers(features, y), Answers(test_features, test_y)
+    names = _classes(person, exam, classes)
+    if list(budgets) != sorted(set(budgets)) or not len(budgets) or budgets[0] < 1 or batch < 1:
+        raise BadInput(
+            f"budgets {list(budgets)}, batch {batch}: wanted label counts that grow, and batches of at least 1"
+        )
+    run = Run(person, names, np.random.default_rng(seed), late or {})
+    curve: list[dict[str, Any]] = []
+    for budget in budgets:
+        select_seconds = fit_seconds = 0.0
+        for step in run.until(budget, batch, strategy, settings or {}):
+            select_seconds, fit_seconds = select_seconds + step[0], fit_seconds + step[1]
+        if curve and curve[-1]["labels"] == len(run.picked):
+            break  # the pool is used up
+        right = run.predict(exam.features) == exam.y
+        curve.append(
+            {
+                "labels": len(run.picked),
+                "accuracy": float(right.mean()),
+                "macro_accuracy": float(np.mean([right[exam.y == k].mean() for k in np.unique(exam.y)])),
+                "select_seconds": select_seconds,
+                "fit_seconds": fit_seconds,
+                "picked": list(run.picked),
+            }
+        )
+    return curve
+
+
+class Answers:
+    """Features of unit length (n, d) and the class that a person would give each (n,), -1 for none."""
+
+    def __init__(self, features: NDArray[np.floating[Any]], y: ArrayLike):
+        self.features = unit(features)
+        self.y: Ints = np.asarray(y, np.int64)
+        if self.y.shape != (len(self.features),):
+            raise BadInput(f"{len(self.features)} rows of features and labels of shape {self.y.shape}: one label a row")
+
+
+def unit(features: NDArray[np.floating[Any]], ids: Ints | None = None) -> Floats:
+    """Features (n, d) scaled to unit length; raises BadInput naming the rows (or ids) with NaN or of zero length."""
+    X = np.asarray(features, np.float32)
+    if X.ndim != 2:
+        raise BadInput(f"features of shape {X.shape}; wanted (images, features)")
+    length = np.linalg.norm(X, axis=1, keepdims=True)
+    bad = np.flatnonzero(~np.isfinite(length[:, 0]) | (length[:, 0] == 0))
+    if len(bad):
+        named = (bad if ids is None else ids[bad]).tolist()
+        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+        what = "rows" if ids is None else "images"
+        raise BadInput(
+            f"{what} {', '.join(map(str, named[:10]))}{more} have NaN or only zeros as features; leave them out"
+        )
+    return X if np.allclose(length, 1, atol=1e-3) else X / length
+
+
+@dataclass
+class Run:
+    """One project in memory: what was asked so far, and the head that learned from it."""
+
+    person: Answers
+    classes: Sequence[str]
+    rng: np.random.Generator
+    late: Mapping[str, Callable[[], Any]]
+    picked: list[int] = field(default_factory=list)
+    head: Head | None = None
+
+    def until(
+        self, budget: int, batch: int, strategy: str, settings: Mapping[str, Value]
+    ) -> Iterator[tuple[float, float]]:
+        """Ask batches until the budget is spent or nothing is open; yields seconds of choosing and of fitting."""
+        n = len(self.person.y)
+        while len(self.picked) < min(budget, n):
+            start = time.perf_counter()
+            pool = self.pool()
+            wanted = min(batch, budget - len(self.picked))
+            chosen = strategies.choose(pool, wanted, strategy, self.rng, settings=settings)
+            chose = time.perf_counter()
+            if not len(chosen.rows):
+                return
+            self.picked += chosen.rows.tolist()
+            self.learn()
+            yield chose - start, time.perf_counter() - chose
+
+    def pool(self) -> Pool:
+        """What a strategy sees now."""
+        n = len(self.person.y)
+        asked = np.zeros(n, bool)
+        asked[self.picked] = True
+        return Pool(
+            ids=np.arange(n),
+            features=self.person.features,
+            y=np.where(asked, self.person.y, -1),
+            classes=tuple(self.classes),
+            open=~asked,
+            probabilities=None if self.head is None else self.head.predict_proba(self.person.features),
+            skipped=asked & (self.person.y < 0),
+            late=self.late,
+        )
+
+    def learn(self) -> None:
+        """Fit the head anew; there is none before labels of two classes."""
+        rows = np.array([row for row in self.picked if self.person.y[row] >= 0], np.int64)
+        if len(np.unique(self.person.y[rows])) > 1:
+            self.head = fit_head(self.person.features[rows], self.person.y[rows], len(self.classes))
+
+    def predict(self, features: Floats) -> Ints:
+        """Class indices; before the first head the only class that is known, or the first."""
+        if self.head is not None:
+            best: Ints = self.head.predict_proba(features).argmax(1)
+            return best
+        known = max((int(self.person.y[row]) for row in self.picked), default=0)
+        return np.full(len(features), max(known, 0))
+
+
+def _classes(person: Answers, exam: Answers, classes: Sequence[str] | None) -> Sequence[str]:
+    """One name a class index; raises BadInput when an index has none or the parts do not fit each other."""
+    if person.features.shape[1] != exam.features.shape[1]:
+        raise BadInput(
+            f"{person.features.shape[1]} features an image in the pool, {exam.features.shape[1]} in the test set"
+        )
+    if not len(exam.y) or exam.y.min() < 0:
+        without = int((exam.y < 0).sum())
+        raise BadInput(f"{len(exam.y)} test images, {without} of them without a class; wanted some, each with one")
+    highest = int(max(person.y.max(initial=-1), exam.y.max()))
+    if classes is None:
+        return [str(k) for k in range(highest + 1)]
+    if highest >= len(classes):
+        raise BadInput(f"class index {highest}, but there are {len(classes)} classes")
+    return classes
