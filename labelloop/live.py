@@ -99,7 +99,9 @@ class Live:
         self.notice: str | None = None
         self.unreadable = len(project.catalog.problems())
         self._is_behind = True  # there is something that the model does not know yet; labels of earlier days, at first
-        self._strategy: tuple[str, Strategy | None, tuple[str, ...]] = (project.settings.strategy, None, ())
+        self.asked: tuple[str, dict[str, Any]] | None = None  # strategy and settings the present queue was asked of
+        self.ran = ""  # the strategy that chose it, which may be the cold start or the one that worked before
+        self._strategy: tuple[tuple[str, dict[str, Any]], Strategy | None, tuple[str, ...]] = (("auto", {}), None, ())
         self._strategy_that_works = "auto"
         self._clients: dict[str, Client] = {}
         self._newcomer = Client()  # its queue waits for the next page that opens
@@ -242,8 +244,9 @@ class Live:
         """Take in drop-ins that were written or mended, and another choice of strategy; True when one matters."""
         before = self._strategy
         broken = [str(problem) for problem in load_strategies(self.project)]
-        name = self.project.settings.strategy
-        self._strategy = (name, strategies.get(name) if name in strategies.names() else None, tuple(broken))
+        name, settings = self.project.settings.strategy, self.project.settings.strategy_settings
+        found = strategies.get(name) if name in strategies.names() else None
+        self._strategy = ((name, settings), found, tuple(broken))
         return self._strategy != before
 
     def _learn(self) -> None:
@@ -270,39 +273,36 @@ class Live:
 
     def _choose(self) -> None:
         """Choose once for everybody and deal the images out, so that no two pages ever have the same one."""
+        asked, forgotten = self._strategy[0], time.monotonic() - FORGET_CLIENT_SECONDS
         with self._lock:
-            self._forget_old_clients()
+            self._clients = {name: client for name, client in self._clients.items() if client.seen > forgotten}
             clients = [*self._clients.values(), self._newcomer]
             pinned = set().union(*(client.pinned for client in clients))
             unseen = self.round if self.round and not self._given_out else None
         project, seen = self.project, self.board.last_event
-        seed = project.settings.seed
+        seed, share = project.settings.seed, project.settings.held_out
         rng = np.random.default_rng([seed, project.rounds.last() + 1])
         choice = self._choose_with_a_strategy_that_works(sum(client.wants for client in clients), rng, pinned)
         exam = exam_picks(rng.permutation([i for i in (self.board.exam_open + 1).tolist() if i not in pinned]))
         labels = 0 if self.learned is None else self.learned.labels
-        settings, share = project.settings.strategy_settings, project.settings.held_out
+        settings = asked[1] if choice.strategy == asked[0] else {}
         number = project.rounds.start(choice.strategy, settings, seed, labels, instead_of=unseen)
         with self._lock:
-            hands = zip(clients, deal(choice.picks, clients), deal(exam, clients), strict=True)
-            for client, own, own_exam in hands:
+            for client, own, own_exam in zip(clients, deal(choice.picks, clients), deal(exam, clients), strict=True):
                 client.queue = mix_exam(own, own_exam, client.wants, share, rng, rest=not self.board.is_embedding)
             self._given_out = self._given_out and self.round == number
             self.round, self.seen_event, self.chosen_by = number, seen, self.learned
+            self.asked, self.ran = asked, choice.strategy
             self._answered = {image_id: event for image_id, event in self._answered.items() if event > seen}
             self.version += 1
             self._newer.notify_all()
 
-    def _forget_old_clients(self) -> None:
-        now = time.monotonic()
-        self._clients = {k: c for k, c in self._clients.items() if now - c.seen < FORGET_CLIENT_SECONDS}
-
     def _choose_with_a_strategy_that_works(self, n: int, rng: np.random.Generator, pinned: set[int]) -> Choice:
-        wanted, _, broken = self._strategy
+        (wanted, _), _, broken = self._strategy
         try:
             choice = choose(self.project, self.board, self.learned, n, rng, taken=pinned)
         except (BadStrategy, BadInput) as error:  # it fails, or its file is broken and so its name is unknown
-            works = self._strategy_that_works
+            works = "auto" if self._strategy_that_works == wanted else self._strategy_that_works
             self.notice = f"{' '.join(broken) or error} Going on with {works!r}."
             return choose(self.project, self.board, self.learned, n, rng, strategy=works, taken=pinned)
         self.notice, self._strategy_that_works = " ".join(broken) or None, wanted
