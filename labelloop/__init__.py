@@ -6,9 +6,10 @@ The loop in ten lines is in the README; docs/architecture.md says where things l
 neither torch nor streamlit.
 """
 
+from labelloop.board import read_board
 from labelloop.errors import LabelloopError
 from labelloop.exchange import export_labels, import_labels
-from labelloop.loop import learn, next_batch, read_board
+from labelloop.loop import learn, next_batch
 from labelloop.project import Project
 from labelloop.strategies import because, in_order, ranks, strategy
 from labelloop.types import Batch, Event, Pick, Pool, Settings

@@ -12,70 +12,25 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from labelloop import strategies, worker
+from labelloop.board import NONE, Board, read_board, read_features
+from labelloop.dealing import QUEUE, Client, deal
 from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
-from labelloop.loop import (
-    NONE,
-    Board,
-    Choice,
-    Learned,
-    choose,
-    exam_picks,
-    learn,
-    load_strategies,
-    mix_exam,
-    read_board,
-    read_features,
-    record,
-)
+from labelloop.loop import Choice, Learned, choose, exam_picks, learn, load_strategies, mix_exam, record
 from labelloop.project import Project
 from labelloop.strategies import Strategy
-from labelloop.types import ANSWERS, Event, Pick
+from labelloop.types import ANSWERS, Bools, Event, Ints, Pick
 
 log = logging.getLogger(__name__)
 
-QUEUE = 32  # images chosen ahead for each open page
 LOOK_AGAIN_SECONDS = 1.0  # how often to look for changes that others made
 FORGET_CLIENT_SECONDS = 120.0  # a page not heard of for so long gives its images back
 RESERVE_REASON = "drawn at random, because the server could not be reached"
-
-
-@dataclass
-class Client:
-    """One open page: the images that are meant for it and for no other page."""
-
-    queue: list[Pick] = field(default_factory=list)
-    pinned: set[int] = field(default_factory=set)  # on screen or about to be
-    given: dict[int, tuple[int, Pick]] = field(default_factory=dict)  # what it may show: id → (round, pick)
-    seen: float = 0.0
-    wants: int = QUEUE
-
-    def showed(self, image_ids: Iterable[int]) -> list[tuple[int, Pick]]:
-        """Those of the images that it was given and shows for the first time, with their rounds."""
-        return [self.given.pop(image_id) for image_id in image_ids if image_id in self.given]
-
-    def next(self, answered: Collection[int]) -> list[Pick]:
-        """What it may be given."""
-        return [pick for pick in self.queue if pick.image_id not in self.pinned and pick.image_id not in answered]
-
-
-def deal(picks: Sequence[Pick], clients: Sequence[Client]) -> list[list[Pick]]:
-    """Deal images out, best first, so that no two pages have the same one.
-
-    What a page was given last may be on its screen by now without the server knowing: only that page gets it again.
-    """
-    owner = {image_id: k for k, client in enumerate(clients) for image_id in client.given}
-    hands: list[list[Pick]] = [[] for _ in clients]
-    for pick in picks:
-        shortest = min(range(len(hands)), key=lambda k: len(hands[k]))
-        hands[owner.get(pick.image_id, shortest)].append(pick)
-    return hands
 
 
 def _step_back() -> None:
@@ -103,6 +58,7 @@ class Live:
         self.ran = ""  # the strategy that chose it, which may be the cold start or the one that worked before
         self._strategy: tuple[tuple[str, dict[str, Any]], Strategy | None, tuple[str, ...]] = (("auto", {}), None, ())
         self._strategy_that_works = "auto"
+        self._passed_over: set[int] = set()  # images that the strategy will not have
         self._clients: dict[str, Client] = {}
         self._newcomer = Client()  # its queue waits for the next page that opens
         self._answered: dict[int, int] = {}  # image → event, of answers that the queue does not know of yet
@@ -266,10 +222,15 @@ class Live:
         with self._lock:
             clients = [*self._clients.values(), self._newcomer]
             low = any(len(client.next(self._answered)) < client.wants // 2 for client in clients)
-            meant = sum(len(client.queue) for client in clients)
-        board = self.board
-        is_open = (board.state == 0) & ~board.gone & (board.embedded | board.held_out)
-        return low and int(is_open.sum()) > meant
+            meant = {pick.image_id for client in clients for pick in client.queue}
+            meant.update(self._answered, *(client.pinned for client in clients))
+        return low and not np.isin(self._to_ask(), [*meant, *self._passed_over]).all()
+
+    def _to_ask(self) -> Ints:
+        """Ids of the images that wait for an answer, or for a second one where the strategy asks again."""
+        board, strategy = self.board, self._strategy[1]
+        waits: Bools = (board.state == NONE) & ~board.gone & (board.embedded | board.held_out)
+        return np.flatnonzero(waits | board.again if strategy is not None and strategy.again else waits) + 1
 
     def _choose(self) -> None:
         """Choose once for everybody and deal the images out, so that no two pages ever have the same one."""
@@ -282,7 +243,11 @@ class Live:
         project, seen = self.project, self.board.last_event
         seed, share = project.settings.seed, project.settings.held_out
         rng = np.random.default_rng([seed, project.rounds.last() + 1])
-        choice = self._choose_with_a_strategy_that_works(sum(client.wants for client in clients), rng, pinned)
+        n = sum(client.wants for client in clients)
+        choice = self._choose_with_a_strategy_that_works(n, rng, pinned)
+        # What it leaves out although there was room for it, it would leave out the next time as well.
+        had = pinned.union((self.board.exam_open + 1).tolist(), (pick.image_id for pick in choice.picks))
+        self._passed_over = set(self._to_ask().tolist()) - had if len(choice.picks) < n else set()
         exam = exam_picks(rng.permutation([i for i in (self.board.exam_open + 1).tolist() if i not in pinned]))
         labels = 0 if self.learned is None else self.learned.labels
         settings = asked[1] if choice.strategy == asked[0] else {}

@@ -2,86 +2,36 @@
 
     read_board  →  learn  →  pool_of  →  choose  →  explain  →  a Batch, logged
 
-The only place where image ids and pool rows cross: arrays on the Board go by image id - 1, arrays in a Pool by row.
+Here (and in late.py) image ids and pool rows cross: arrays on the Board go by image id - 1, arrays in a Pool by row.
+Left out: what is known (board.py), what is read on demand only (late.py), and words for a person (reasons.py).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelloop import strategies
+from labelloop import late, strategies
+from labelloop.board import NONE, SKIP, Board, read_board
 from labelloop.errors import BadStrategy, CannotTrain
-from labelloop.features import FeatureStore
 from labelloop.metrics import Accuracy, accuracy
 from labelloop.project import Measured, Project
+from labelloop.reasons import explain
 from labelloop.strategies.folder import load_folder, load_installed
-from labelloop.types import Batch, Bools, Event, Floats, Ints, Pick, Pool
+from labelloop.types import Batch, Floats, Ints, Pick, Pool
 
 if TYPE_CHECKING:
     from labelloop.train.head import Head
 
 EXAM = "exam"
 EXAM_REASON = "for the exam: drawn at random, so no suggestion is shown"
+AGAIN_REASON = "asked once more, so neither a suggestion nor the first answer is shown"
 OWN_STRATEGIES = Path(__file__).parent.parent / "strategies"  # of a source checkout; not there in a plain install
-NONE, LABEL, UNSURE, SKIP = range(4)  # the state of an image
-STATES = {"label": LABEL, "unsure": UNSURE, "skip": SKIP}
-
-
-@dataclass
-class Board:
-    """All that is known about every image, by image id - 1; kept up to date by `apply`. n images, d features."""
-
-    classes: tuple[str, ...]
-    held_out: Bools  # (n,)
-    gone: Bools  # (n,)
-    label: Ints  # (n,) class index of the newest answer, or -1
-    state: Ints  # (n,) NONE, LABEL, UNSURE or SKIP
-    features: Floats  # (n, d), memory-mapped
-    embedded: Bools  # (n,)
-    features_name: str
-    last_event: int = 0
-
-    def apply(self, project: Project, events: Iterable[Event]) -> None:
-        """Bring the answers up to date with what was appended to the log."""
-        events = list(events)
-        changed = sorted({event.image_id for event in events})
-        if not changed:
-            return
-        rows = np.array(changed) - 1
-        label, state = self.label.copy(), self.state.copy()  # requests read the old ones meanwhile
-        label[rows], state[rows] = -1, NONE
-        for answer in project.log.answers(image_ids=changed):
-            row = answer.image_id - 1
-            state[row] = STATES[answer.kind]
-            label[row] = -1 if answer.class_index is None else answer.class_index
-        self.label, self.state = label, state
-        self.last_event = max(event.id or 0 for event in events)
-
-    @property
-    def to_learn_from(self) -> Ints:
-        """Image ids - 1 with a label that a model may see: never the held-out ones."""
-        return np.flatnonzero((self.label >= 0) & ~self.held_out & self.embedded)
-
-    @property
-    def exam(self) -> Ints:
-        """Image ids - 1 of the held-out images that were answered."""
-        return np.flatnonzero((self.label >= 0) & self.held_out & self.embedded)
-
-    @property
-    def is_embedding(self) -> bool:
-        """Whether images that a strategy may choose have no features yet."""
-        return bool(((self.state == NONE) & ~self.held_out & ~self.gone & ~self.embedded).any())
-
-    @property
-    def exam_open(self) -> Ints:
-        """Image ids - 1 of the held-out images that wait for an answer."""
-        return np.flatnonzero((self.state == NONE) & self.held_out & ~self.gone)
 
 
 @dataclass(frozen=True)
@@ -95,44 +45,13 @@ class Learned:
     exam: Accuracy
 
 
-@dataclass(frozen=True)
-class Reasons:
-    """Why images are shown, with their nearest labeled images: a list of (image id, class index) each."""
-
-    words: list[str]
-    neighbours: list[list[tuple[int, int]]] = field(default_factory=list)
-
-
-def read_board(project: Project, *, features: str | None = None) -> Board:
-    """Read everything once, with the set of features in charge unless another is named."""
-    last_event = project.log.last_id()  # first: the images it is about are there by then
-    held_out, gone = project.catalog.flags()
-    n = len(held_out)
-    label, state = np.full(n, -1), np.full(n, NONE)
-    for answer in project.log.answers(upto=last_event):
-        state[answer.image_id - 1] = STATES[answer.kind]
-        label[answer.image_id - 1] = -1 if answer.class_index is None else answer.class_index
-    name = features or project.features_in_charge["name"]
-    values, embedded = read_features(project.features_folder(name), n)
-    return Board(project.classes, held_out, gone, label, state, values, embedded, name, last_event)
-
-
-def read_features(folder: Path, n: int) -> tuple[Floats, Bools]:
-    """Features (n, d) and which rows are there; no rows at all before the first image is embedded."""
-    if not FeatureStore.is_there(folder):
-        return np.zeros((n, 0), np.float32), np.zeros(n, bool)
-    features, done = FeatureStore.open(folder).read()
-    if len(features) >= n:
-        return features[:n], done[:n].astype(bool)
-    missing = n - len(features)  # images that were added since
-    padded = np.concatenate([features, np.zeros((missing, features.shape[1]), np.float32)])
-    return padded, np.concatenate([done.astype(bool), np.zeros(missing, bool)])
-
-
-def pool_of(board: Board, learned: Learned | None, *, taken: Iterable[int] = ()) -> tuple[Pool, Ints]:
+def pool_of(
+    board: Board, learned: Learned | None, *, project: Project | None = None, taken: Iterable[int] = ()
+) -> tuple[Pool, Ints]:
     """The pool a strategy sees, and for each of its rows the image id - 1.
 
-    Skipped images come back when nothing else is open. `taken` are ids that are on somebody's screen.
+    Skipped images come back when nothing else is open. `taken` are ids that are on somebody's screen. Without the
+    project, the pool knows no paths, groups, seconds and doubts.
     """
     is_open = (board.state == NONE) & ~board.held_out & ~board.gone & board.embedded
     if not is_open.any():
@@ -153,6 +72,9 @@ def pool_of(board: Board, learned: Learned | None, *, taken: Iterable[int] = ())
         open=is_open[cut],
         probabilities=None if learned is None else learned.probabilities[cut],
         pending=(pending & ~board.held_out)[cut],
+        skipped=((board.state == SKIP) & ~board.held_out)[cut],
+        again=(board.again & ~pending)[cut],
+        late={} if project is None else late.readings(project, board, rows),
     )
     return pool, rows
 
@@ -223,20 +145,23 @@ def choose(
     """Let a strategy choose n images; `taken` are ids that are on somebody's screen."""
     name = strategy or project.settings.strategy
     settings = project.settings.strategy_settings if name == project.settings.strategy else {}
-    pool, rows = pool_of(board, learned, taken=taken)
-    picks: list[Pick] = []
-    ran = name
-    if len(pool.unlabeled):
-        chosen = strategies.choose(pool, n, name, rng, settings=settings)
-        ran = chosen.strategy
-        picks = [
-            Pick(image_id=int(rows[row]) + 1, strategy=ran, score=float(score), reason=why, **suggestion_for(pool, row))
-            for row, score, why in zip(chosen.rows, chosen.scores, chosen.reasons, strict=True)
-        ]
-    general = explain(board, learned, [pick.image_id for pick in picks], rng)
-    explained = zip(picks, general.words, general.neighbours, strict=True)
+    pool, rows = pool_of(board, learned, project=project, taken=taken)
+    chosen = strategies.choose(pool, n, name, rng, settings=settings)
+    picks = [
+        Pick(image_id=int(rows[row]) + 1, strategy=chosen.strategy, score=float(score), reason=why)
+        for row, score, why in zip(chosen.rows, chosen.scores, chosen.reasons, strict=True)
+    ]
+    probabilities = None if learned is None else learned.probabilities
+    words = explain(board, probabilities, [pick.image_id for pick in picks], rng)
+    told = zip(picks, chosen.rows, words.words, words.neighbours, strict=True)
     return Choice(
-        ran, [replace(pick, reason=pick.reason or words, neighbours=tuple(near)) for pick, words, near in explained]
+        chosen.strategy,
+        [
+            replace(pick, again=True, reason=pick.reason or AGAIN_REASON)
+            if not pool.open[row]
+            else replace(pick, reason=pick.reason or why, neighbours=tuple(near), **suggestion_for(pool, row))
+            for pick, row, why, near in told
+        ],
     )
 
 
@@ -266,54 +191,6 @@ def mix_exam(
 def exam_picks(image_ids: Iterable[int]) -> list[Pick]:
     """Held-out images as they are shown: without a suggestion."""
     return [Pick(image_id=int(i), strategy=EXAM, reason=EXAM_REASON, held_out=True) for i in image_ids]
-
-
-def explain(board: Board, learned: Learned | None, image_ids: Sequence[int], rng: np.random.Generator) -> Reasons:
-    """A line for each image that says why it is worth a look, and its three nearest labeled images."""
-    rows = np.array(image_ids, dtype=int) - 1
-    if not len(board.to_learn_from):
-        return Reasons(["typical of many images here, and none like it is labeled yet"] * len(rows), [[] for _ in rows])
-    near = nearest_labeled(board, rows)
-    # "nothing like it" means: further from every label than four fifths of what is still open
-    still_open = np.flatnonzero((board.state == NONE) & board.embedded)
-    some = rng.choice(still_open, min(256, len(still_open)), replace=False)
-    usual = [similarity for _, similarity in nearest_labeled(board, some)]
-    far = np.quantile(usual, 0.2) if usual else -np.inf
-    words = []
-    for row, (_, similarity) in zip(rows, near, strict=True):
-        doubt = "" if learned is None else doubt_about(learned.probabilities[row], board.classes)
-        alone = "nothing like it is labeled yet" if similarity <= far else ""
-        words.append("; ".join(part for part in (doubt, alone) if part) or "stands for other images like it")
-    return Reasons(words, [neighbours for neighbours, _ in near])
-
-
-def doubt_about(probabilities: Floats, classes: Sequence[str]) -> str:
-    """What the model cannot decide about one image, in words."""
-    order = np.argsort(-probabilities)
-    (first, p), (second, q) = ((classes[k], float(probabilities[k])) for k in order[:2])
-    if p - q < 0.2:
-        return f"torn between {first} ({100 * p:.0f} %) and {second} ({100 * q:.0f} %)"
-    return f"probably {first} ({100 * p:.0f} %)" if p < 0.9 else ""
-
-
-def nearest_labeled(board: Board, rows: Ints, k: int = 3) -> list[tuple[list[tuple[int, int]], float]]:
-    """For each image: its k nearest other labeled images as (image id, class index), and the similarity of the nearest.
-
-    Reads the features of every label: with thousands of them too slow for a request that somebody waits for.
-    """
-    labeled = board.to_learn_from
-    known = board.embedded[rows]
-    result: list[tuple[list[tuple[int, int]], float]] = [([], -np.inf) for _ in rows]
-    if not len(labeled) or not known.any():
-        return result
-    similarity = np.asarray(board.features[rows[known]]) @ np.asarray(board.features[labeled]).T
-    similarity[rows[known][:, None] == labeled] = -np.inf  # itself
-    for place, line in zip(np.flatnonzero(known), similarity, strict=True):
-        few = np.argpartition(-line, min(k, len(line)) - 1)[:k]
-        order = few[np.argsort(-line[few], kind="stable")]
-        near = [(int(labeled[j]) + 1, int(board.label[labeled[j]])) for j in order if line[j] > -np.inf]
-        result[place] = (near, float(line[order[0]]))
-    return result
 
 
 def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) -> Batch:

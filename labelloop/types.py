@@ -138,7 +138,8 @@ class Pool:
     def doubts(self) -> Floats:
         """How doubtful each answer is (n,): 1 for "unsure", 0 for a label that a model without it would have given too.
 
-        Between: 1 - the probability it gives the label. NaN where there is no answer that a strategy may know of.
+        Between: 1 - the probability it gives the label. NaN where there is no answer that a strategy may know of, and
+        for the only label of its class, which nothing can judge.
         """
         doubts: Floats = self._read_late("doubts")
         return doubts
@@ -170,6 +171,7 @@ class Pick:
     suggestion: int | None = None  # class index; always None for a held-out image
     probability: float | None = None
     held_out: bool = False
+    again: bool = False  # it has an answer, which is not shown: a second look is worth as much as it is blind
     neighbours: tuple[tuple[int, int], ...] = ()  # (image id, class index) of the nearest labeled images
 
 

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from labelloop.board import Board, read_board
 from labelloop.errors import CannotTrain, LabelloopError
 from labelloop.features import FeatureStore
-from labelloop.loop import Board, fit, learn, read_board
+from labelloop.loop import fit, learn
 from labelloop.project import Job, Measured, Project
 from labelloop.project.jobs import HEARTBEAT_SECONDS, JobKind
 from labelloop.types import Ints

@@ -5,20 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from labelloop.board import read_board
 from labelloop.errors import BadInput, BadStrategy, CannotTrain
 from labelloop.features import FeatureStore
-from labelloop.loop import (
-    choose,
-    doubt_about,
-    exam_picks,
-    explain,
-    learn,
-    mix_exam,
-    nearest_labeled,
-    next_batch,
-    pool_of,
-    read_board,
-)
+from labelloop.loop import choose, exam_picks, learn, mix_exam, next_batch, pool_of
+from labelloop.reasons import doubt_about, explain, nearest_labeled
 from labelloop.types import Event, Pick
 from tests.conftest import embed_by_color, truth
 
@@ -200,7 +191,7 @@ def test_every_pick_has_a_reason_and_neighbours_are_labeled_images(embedded):
     learning, _ = split(embedded)
     answer(embedded, learning[:6])
     board = read_board(embedded)
-    reasons = explain(board, learn(board), learning[6:16], RNG(0))
+    reasons = explain(board, learn(board).probabilities, learning[6:16], RNG(0))
     assert all(reasons.words)
     names, features = truth(embedded), board.features
     for image_id, neighbours in zip(learning[6:16], reasons.neighbours, strict=True):

@@ -30,8 +30,8 @@ LAYERS = [
     {"types"},
     {"strategies", "metrics", "formats", "images", "quality", "train", "features"},
     {"project", "backbone", "weights", "embedded", "train.finetune"},
-    {"loop", "exchange", "folders"},
-    {"worker", "live", "simulate"},
+    {"board", "late", "reasons", "loop", "exchange", "folders"},
+    {"worker", "dealing", "live", "simulate"},
     {"cli", "server", "ui", "demo", "__main__"},
 ]
 

@@ -12,10 +12,10 @@ import pytest
 
 from labelloop import worker
 from labelloop.backbone import load_backbone
+from labelloop.board import read_board
 from labelloop.errors import CannotTrain
 from labelloop.features import FeatureStore
 from labelloop.images import open_upright
-from labelloop.loop import read_board
 from labelloop.project import Project
 from labelloop.types import Event
 from tests.conftest import draw, embed_by_color, truth

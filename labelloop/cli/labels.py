@@ -8,12 +8,12 @@ from typing import Any, get_args
 import click
 
 from labelloop import formats
+from labelloop.board import SKIP, UNSURE, read_board
 from labelloop.cli.looping import accuracy_in_words, in_words
 from labelloop.cli.options import NUMBER, PATH, by_option, json_option, project_argument
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.errors import BadInput
 from labelloop.exchange import Filter, export_labels, import_labels, plan
-from labelloop.loop import SKIP, UNSURE, read_board
 from labelloop.metrics import Accuracy, wilson
 from labelloop.project import Measured, Project
 from labelloop.types import ANSWERS, Event, Source

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from labelloop.board import read_board
 from labelloop.cli.options import (
     PATH,
     browser_option,
@@ -17,7 +18,7 @@ from labelloop.cli.options import (
     project_argument,
 )
 from labelloop.cli.terminal import have_done, print_json, say
-from labelloop.loop import learn, next_batch, read_board, record
+from labelloop.loop import learn, next_batch, record
 from labelloop.metrics import ENOUGH, Accuracy
 from labelloop.project import Project
 

@@ -228,6 +228,18 @@ class Catalog:
         for row in rows:
             yield row["image_id"], from_text(row["path"])
 
+    def places(self) -> dict[int, tuple[int, str]]:
+        """Where each image lies: the number of the folder and the path below it, of the first file still there.
+
+        Of an image that is gone, where it was; nothing where no file is known.
+        """
+        # What comes last stays: in each image's first folder the first file.
+        rows = self._db().conn.execute(
+            "SELECT image_id, folder_id, path FROM files WHERE image_id IS NOT NULL "
+            "ORDER BY gone DESC, folder_id DESC, path DESC"
+        )
+        return {row["image_id"]: (row["folder_id"], from_text(row["path"])) for row in rows}
+
     def problems(self) -> list[tuple[str, str]]:
         """(path, reason) of every file that cannot be used."""
         rows = self._db().conn.execute(

@@ -91,6 +91,25 @@ class Log:
         rows = self._db().conn.execute(f"SELECT * FROM events WHERE id IN ({sql} GROUP BY image_id)", values)  # noqa: S608
         return sorted((_event(row) for row in rows), key=lambda event: event.image_id)
 
+    def times(self, *, upto: int | None = None, image_ids: Sequence[int] | None = None) -> dict[int, int]:
+        """How often each image was given a label or "unsure" that was not undone; only images where that is so."""
+        sql = f"SELECT image_id, count(*) FROM events WHERE {IS_LIVE} AND kind <> 'skip'"  # noqa: S608
+        if image_ids is not None:
+            sql += f" AND image_id IN ({', '.join(str(int(i)) for i in image_ids)})"
+        values = {"upto": FOREVER if upto is None else upto}
+        rows = self._db().conn.execute(f"{sql} GROUP BY image_id", values)
+        return {image_id: count for image_id, count in rows}
+
+    def seconds(self, *, upto: int | None = None) -> dict[int, float]:
+        """Seconds before the live answer of each image that a person gave to this one image, where they are known."""
+        newest = f"{LIVE} GROUP BY image_id"
+        sql = (
+            f"SELECT image_id, seconds FROM events WHERE id IN ({newest}) "  # noqa: S608
+            "AND source IN ('human', 'accepted') AND seconds IS NOT NULL"
+        )
+        values = {"upto": FOREVER if upto is None else upto}
+        return {image_id: seconds for image_id, seconds in self._db().conn.execute(sql, values)}
+
     def order(self) -> dict[int, int]:
         """The id of each image's live answer: what was answered later has a larger one. Cheap beside `answers`."""
         sql = f"SELECT image_id, max(id) FROM events WHERE {IS_LIVE} GROUP BY image_id"  # noqa: S608

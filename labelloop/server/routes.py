@@ -19,9 +19,11 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from labelloop import worker
+from labelloop.board import Board
 from labelloop.errors import BadInput, LabelloopError, NotSaved
 from labelloop.live import Live
-from labelloop.loop import EXAM, EXAM_REASON, Board, Learned, nearest_labeled
+from labelloop.loop import EXAM, EXAM_REASON, Learned
+from labelloop.reasons import nearest_labeled
 from labelloop.server import desk
 from labelloop.server.pictures import SIZES, picture
 from labelloop.types import Bools, Event, Pick
@@ -207,7 +209,8 @@ def _model_for(board: Board, learned: Learned | None) -> Learned | None:
 def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Json]:
     """Picks as the page shows them, with what `learned` says of them.
 
-    A held-out image carries no suggestion, no probabilities, no neighbours.
+    A held-out image carries no suggestion, no probabilities, no neighbours; one that is asked about again neither, and
+    no answer.
     """
     board = live.board
     ids = [pick.image_id for pick in picks]
@@ -216,7 +219,8 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Js
     shown = []
     for pick in picks:
         image, row = images[pick.image_id], pick.image_id - 1
-        hide = pick.held_out or learned is None or pick.suggestion is None
+        blind = pick.held_out or pick.again
+        hide = blind or learned is None or pick.suggestion is None
         shown.append(
             {
                 "id": pick.image_id,
@@ -224,14 +228,15 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Js
                 "w": image.width,
                 "h": image.height,
                 "exam": pick.held_out,
+                "again": pick.again,
                 "suggestion": None if hide else pick.suggestion,
                 "probability": None if hide else pick.probability,
                 "probs": [] if hide or learned is None else top(learned.probabilities[row]),
                 "reason": pick.reason,
-                "neighbours": [] if pick.held_out else [{"id": i, "class": k} for i, k in pick.neighbours],
+                "neighbours": [] if blind else [{"id": i, "class": k} for i, k in pick.neighbours],
                 "round": live.round,
                 "strategy": pick.strategy,
-                "answer": _answer(board, row),
+                "answer": None if pick.again else _answer(board, row),
                 "flagged": pick.image_id in flagged,
                 "note": notes.get(pick.image_id, ""),
             }

@@ -168,7 +168,8 @@ export class Session {
   async more(have, n) {
     const reply = await this.#api.queue(this.outbox.client, have, n);
     this.#know(reply.state);
-    return reply.items.map((item) => this.same(item)).filter((item) => !item.answer);
+    const items = reply.items.map((item) => (item.again ? this.#next(item) : this.same(item)));
+    return items.filter((item) => !item.answer);
   }
 
   /** What to show when there is no image: "connecting", "empty", "preparing", "stuck", "looking" or "done". */
@@ -223,11 +224,17 @@ export class Session {
     this.#dry = this.timeline.ahead().length < LOW;
   }
 
-  /** An image that the server wants answered: one that was skipped before comes back, one that has an answer does not. */
+  /**
+   * An image that the server wants answered. One that was skipped before comes back. One that has an answer comes back
+   * once, if the server asks about it again, and then as if it had none.
+   */
   #next(fresh) {
+    const wasAsked = this.#items.get(fresh.id)?.again;
     const item = this.same(fresh);
-    if (item.answer?.kind !== "skip" || this.#unsaved.has(item) || item === this.timeline.current) return item;
+    const comesBack = item.answer?.kind === "skip" || (item.answer && fresh.again && !wasAsked);
+    if (!comesBack || this.#unsaved.has(item) || item === this.timeline.current) return item;
     this.timeline.remove(item);
+    if (fresh.again) Object.assign(item, fresh);
     item.answer = null;
     return item;
   }

@@ -1,0 +1,109 @@
+"""The board: all that is known about every image, read once and then kept up to date by the events of the log.
+
+Arrays go by image id - 1. Left out: models (loop.py), and what is read on demand only (late.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labelloop.features import FeatureStore
+from labelloop.project import Project
+from labelloop.types import Bools, Event, Floats, Ints
+
+NONE, LABEL, UNSURE, SKIP = range(4)  # the state of an image
+STATES = {"label": LABEL, "unsure": UNSURE, "skip": SKIP}
+
+
+@dataclass
+class Board:
+    """All that is known about every image, by image id - 1; kept up to date by `apply`. n images, d features."""
+
+    classes: tuple[str, ...]
+    held_out: Bools  # (n,)
+    gone: Bools  # (n,)
+    label: Ints  # (n,) class index of the newest answer, or -1
+    state: Ints  # (n,) NONE, LABEL, UNSURE or SKIP
+    times: Ints  # (n,) how often a label or "unsure" was given and not undone
+    features: Floats  # (n, d), memory-mapped
+    embedded: Bools  # (n,)
+    features_name: str
+    last_event: int = 0
+
+    def apply(self, project: Project, events: Iterable[Event]) -> None:
+        """Bring the answers up to date with what was appended to the log."""
+        events = list(events)
+        changed = sorted({event.image_id for event in events})
+        if not changed:
+            return
+        rows = np.array(changed) - 1
+        # Requests read the old ones meanwhile.
+        label, state, times = self.label.copy(), self.state.copy(), self.times.copy()
+        label[rows], state[rows], times[rows] = -1, NONE, 0
+        for answer in project.log.answers(image_ids=changed):
+            row = answer.image_id - 1
+            state[row] = STATES[answer.kind]
+            label[row] = -1 if answer.class_index is None else answer.class_index
+        for image_id, count in project.log.times(image_ids=changed).items():
+            times[image_id - 1] = count
+        self.label, self.state, self.times = label, state, times
+        self.last_event = max(event.id or 0 for event in events)
+
+    @property
+    def to_learn_from(self) -> Ints:
+        """Image ids - 1 with a label that a model may see: never the held-out ones."""
+        return np.flatnonzero((self.label >= 0) & ~self.held_out & self.embedded)
+
+    @property
+    def exam(self) -> Ints:
+        """Image ids - 1 of the held-out images that were answered."""
+        return np.flatnonzero((self.label >= 0) & self.held_out & self.embedded)
+
+    @property
+    def again(self) -> Bools:
+        """Images (n,) that a strategy may ask about once more: answered once, with a class or "unsure"."""
+        is_answered = (self.state == LABEL) | (self.state == UNSURE)
+        again: Bools = is_answered & (self.times == 1) & ~self.held_out & ~self.gone & self.embedded
+        return again
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether images that a strategy may choose have no features yet."""
+        return bool(((self.state == NONE) & ~self.held_out & ~self.gone & ~self.embedded).any())
+
+    @property
+    def exam_open(self) -> Ints:
+        """Image ids - 1 of the held-out images that wait for an answer."""
+        return np.flatnonzero((self.state == NONE) & self.held_out & ~self.gone)
+
+
+def read_board(project: Project, *, features: str | None = None) -> Board:
+    """Read everything once, with the set of features in charge unless another is named."""
+    last_event = project.log.last_id()  # first: the images it is about are there by then
+    held_out, gone = project.catalog.flags()
+    n = len(held_out)
+    label, state, times = np.full(n, -1), np.full(n, NONE), np.full(n, 0)
+    for answer in project.log.answers(upto=last_event):
+        state[answer.image_id - 1] = STATES[answer.kind]
+        label[answer.image_id - 1] = -1 if answer.class_index is None else answer.class_index
+    for image_id, count in project.log.times(upto=last_event).items():
+        times[image_id - 1] = count
+    name = features or project.features_in_charge["name"]
+    values, embedded = read_features(project.features_folder(name), n)
+    return Board(project.classes, held_out, gone, label, state, times, values, embedded, name, last_event)
+
+
+def read_features(folder: Path, n: int) -> tuple[Floats, Bools]:
+    """Features (n, d) and which rows are there; no rows at all before the first image is embedded."""
+    if not FeatureStore.is_there(folder):
+        return np.zeros((n, 0), np.float32), np.zeros(n, bool)
+    features, done = FeatureStore.open(folder).read()
+    if len(features) >= n:
+        return features[:n], done[:n].astype(bool)
+    missing = n - len(features)  # images that were added since
+    padded = np.concatenate([features, np.zeros((missing, features.shape[1]), np.float32)])
+    return padded, np.concatenate([done.astype(bool), np.zeros(missing, bool)])

@@ -1,0 +1,42 @@
+"""Who gets which image: the open pages, what is meant for each, and how a choice is dealt out among them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from labelloop.types import Pick
+
+QUEUE = 32  # images chosen ahead for each open page
+
+
+@dataclass
+class Client:
+    """One open page: the images that are meant for it and for no other page."""
+
+    queue: list[Pick] = field(default_factory=list)
+    pinned: set[int] = field(default_factory=set)  # on screen or about to be
+    given: dict[int, tuple[int, Pick]] = field(default_factory=dict)  # what it may show: id → (round, pick)
+    seen: float = 0.0
+    wants: int = QUEUE
+
+    def showed(self, image_ids: Iterable[int]) -> list[tuple[int, Pick]]:
+        """Those of the images that it was given and shows for the first time, with their rounds."""
+        return [self.given.pop(image_id) for image_id in image_ids if image_id in self.given]
+
+    def next(self, answered: Collection[int]) -> list[Pick]:
+        """What it may be given."""
+        return [pick for pick in self.queue if pick.image_id not in self.pinned and pick.image_id not in answered]
+
+
+def deal(picks: Sequence[Pick], clients: Sequence[Client]) -> list[list[Pick]]:
+    """Deal images out, best first, so that no two pages have the same one.
+
+    What a page was given last may be on its screen by now without the server knowing: only that page gets it again.
+    """
+    owner = {image_id: k for k, client in enumerate(clients) for image_id in client.given}
+    hands: list[list[Pick]] = [[] for _ in clients]
+    for pick in picks:
+        shortest = min(range(len(hands)), key=lambda k: len(hands[k]))
+        hands[owner.get(pick.image_id, shortest)].append(pick)
+    return hands
