@@ -1,15 +1,19 @@
 """The live loop: the queue follows every answer, nobody gets what somebody else has, and nothing stands still."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from labelloop.features import FeatureStore
 from labelloop.live import Live
 from labelloop.project import Project
+from labelloop.server.routes import items
 from labelloop.types import Event
 from tests.conftest import draw, embed_by_color, truth
 
 PATIENCE = 60.0  # seconds; only a failure waits so long
+NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
@@ -289,3 +293,120 @@ def test_what_could_not_be_learned_for_a_moment_is_learned_later(project, monkey
     live._follow_or_say_why_not()
     assert (live.seen_event, live.notice) == (project.log.last_id(), None)
     assert live.learned is None
+
+
+# -- asking again ----------------------------------------------------------------------------------------------------
+
+AGAIN = """
+import numpy as np
+from labelloop import strategy
+
+@strategy(again=True)
+def asks_twice(pool, n, rng, *, only_answered: bool = False):
+    "What was answered comes first."
+    return np.where(pool.again, 2.0, -np.inf if only_answered else 1.0)
+"""
+
+
+@pytest.fixture
+def asking(project):
+    """A project that asks everything twice; nothing happens by itself, each look is a call."""
+    embed_by_color(project)
+    (project.folder / "strategies").mkdir()
+    (project.folder / "strategies" / "again.py").write_text(AGAIN)
+    project.change_settings(strategy="asks_twice")
+    live = Live(project)
+    live._follow()
+    return live
+
+
+def say(live, image_id, name, client="tab"):
+    index = live.project.class_index(name)
+    live.answer([Event(image_id=image_id, kind="label", class_index=index, client=client, seq=next(NUMBERS))])
+    live._follow()
+
+
+def test_an_image_is_asked_about_asks_twice_and_blind_and_never_a_third_time(asking):
+    red, blue = first_of_each(asking)
+    say(asking, red, "red")
+    say(asking, blue, "blue")
+    picks = {pick.image_id: pick for pick in asking.take("tab", [], 30)}
+    assert {red, blue} <= set(picks)
+    (shown,) = items(asking, [picks[red]], asking.chosen_by)
+    assert asking.learned is not None
+    assert (shown["again"], shown["answer"], shown["suggestion"], shown["probability"]) == (True, None, None, None)
+    assert (shown["probs"], shown["neighbours"]) == ([], [])
+    assert "red" not in shown["reason"]
+
+    index = asking.project.class_index("blue")
+    asking.answer([Event(image_id=red, kind="label", class_index=index, client="tab", seq=999)])
+    assert red not in {pick.image_id for pick in asking.take("tab", [], 30)}  # before the queue is made anew
+    asking._follow()
+    assert red not in {pick.image_id for pick in asking.take("tab", [], 100)}
+    assert red not in {pick.image_id for pick in asking._newcomer.queue}
+    assert asking.board.label[red - 1] == index
+    kinds = [(event.image_id, event.class_index) for event in asking.project.log.since()]
+    assert kinds == [(red, 0), (blue, 1), (red, 1)]
+
+
+def test_a_second_answer_that_is_undone_is_asked_for_again(asking):
+    red, _ = first_of_each(asking)
+    say(asking, red, "red")
+    say(asking, red, "blue")
+    asking.answer([Event(image_id=red, kind="undo", client="tab", seq=999)])
+    asking._follow()
+    assert asking.board.label[red - 1] == asking.project.class_index("red")
+    assert red in {pick.image_id for pick in asking._newcomer.queue}
+
+
+def test_two_pages_are_never_asked_about_the_same_answer(asking):
+    for image_id in first_of_each(asking):
+        say(asking, image_id, truth(asking.project)[image_id])
+    asking.take("ann", [], 12)
+    asking.take("ben", [], 12)
+    asking._follow()
+    ann = {pick.image_id for pick in asking.take("ann", [], 20)}
+    ben = {pick.image_id for pick in asking.take("ben", [], 20)}
+    assert not ann & ben
+    assert set(first_of_each(asking)) <= ann | ben
+
+
+def test_when_all_is_answered_the_answers_are_asked_again_and_then_nothing(asking):
+    asking.project.change_settings(strategy_settings={"only_answered": True})
+    names = truth(asking.project)
+    for image_id in (np.flatnonzero(~asking.board.held_out) + 1).tolist():
+        say(asking, image_id, names[image_id])
+    asked = []
+    while picks := [pick for pick in asking.take("tab", [], 100) if not pick.held_out]:
+        for pick in picks:
+            asked.append(pick.image_id)
+            say(asking, pick.image_id, names[pick.image_id])
+    assert sorted(asked) == (np.flatnonzero(~asking.board.held_out) + 1).tolist()
+    assert {event.image_id for event in asking.project.log.since()} == set(asked)
+
+
+def test_what_the_strategy_leaves_out_is_not_offered_to_it_over_and_over(asking):
+    """Nothing is answered, so this strategy will have nothing: one look, not one a second."""
+    asking.project.change_settings(strategy_settings={"only_answered": True})
+    asking._follow()
+    version = asking.version
+    asking.take("tab", [], 24)
+    for _ in range(3):
+        asking._follow()
+    assert asking.version == version
+
+
+def test_images_that_a_closed_page_had_are_dealt_to_others(asking):
+    """All that is left is on ann's screen; she goes, and ben gets it, though nothing was answered in between."""
+    everything = [pick.image_id for pick in asking.take("ann", [], 100)]
+    asking.take("ann", list(range(1, 41)), 100)
+    asking._follow()
+    asking.take("ben", [], 24)
+    asking._follow()
+    assert asking.take("ben", [], 24) == []
+    version = asking.version
+    asking._follow()
+    assert asking.version == version
+    asking._clients["ann"].pinned.clear()
+    asking._follow()
+    assert set(everything) & {pick.image_id for pick in asking.take("ben", [], 24)}
