@@ -60,6 +60,7 @@ class Project:
     flight: int = 1000  # answers stored of one request; the others must be sent again
     delay: float = 0.0  # seconds before any answer
     exam_every: int = 10
+    again: set[int] = field(default_factory=set)  # to be asked about once more, when they have one answer
     reserve: list[int] = field(default_factory=list)  # the reserve as it was last handed out
 
     def is_exam(self, image: int) -> bool:
@@ -117,7 +118,13 @@ class Project:
 
     def queue(self, have: list[int], n: int) -> list[dict[str, Any]]:
         ready = range(1, (self.images if self.embedded is None else self.embedded) + 1)
-        return [self.item(i) for i in islice((i for i in ready if i not in have and not self.answer(i)), n)]
+        again = [self.blind(i) for i in sorted(self.again.difference(have)) if len(self.answers.get(i, [])) == 1]
+        return [*again, *(self.item(i) for i in islice((i for i in ready if i not in have and not self.answer(i)), n))]
+
+    def blind(self, image: int) -> dict[str, Any]:
+        """An image that is asked about again: nothing tells what was answered, or what might be."""
+        nothing = {"suggestion": None, "probability": None, "probs": [], "neighbours": [], "answer": None}
+        return {**self.item(image), **nothing, "again": True, "reason": "asked once more", "strategy": "ask_again"}
 
     def draw_reserve(self, n: int) -> list[dict[str, Any]]:
         """Open images, none of them held out or among those that the queue hands out next."""

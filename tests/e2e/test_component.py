@@ -191,6 +191,31 @@ def test_a_check_image_shows_no_suggestion(page: Page, stub: Stub) -> None:
     assert project.log == []
 
 
+def test_an_answer_is_asked_for_again_without_showing_the_first(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub(images=6, exam_every=0))
+    press(page, "1", "1")
+    saved(page)
+    project.again = {1}
+    press(page, "1", "1", "1", "1")
+    expect_image(page, 1)
+    expect(page.locator(".badge")).to_have_count(0)
+    expect(page.locator(".reason")).to_have_text("asked once more")
+    expect(page.locator(".near figure")).to_have_count(0)
+    expect(page.locator(".cell.labeled")).to_have_count(5)  # its first answer is not among those before
+    press(page, "Enter")
+    expect(page.locator(".toast")).to_have_text("nothing is suggested here")
+    press(page, "3")
+    expect(page.locator(".empty h2")).to_have_text("Everything here is labeled")
+    saved(page)
+    assert project.labels() == {1: 2, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0}
+    (again,) = [e for e in project.log if e["strategy"] == "ask_again"]
+    assert (again["image"], again["class"], again["suggestion"]) == (1, 2, None)
+    press(page, "Backspace", "Backspace")
+    expect_image(page, 6)
+    saved(page)
+    assert project.labels() == {1: 0, 2: 0, 3: 0, 4: 0, 5: 0}
+
+
 def test_keys_with_modifiers_and_held_keys_label_nothing(page: Page, stub: Stub) -> None:
     project = open_page(page, stub())
     press(page, "Control+1", "Alt+2", "Meta+3")
