@@ -59,7 +59,7 @@ def _refresh(file: Path) -> None:
     _stamps[file] = stamp
     _problems.pop(file, None)
     try:
-        replace(str(file), _execute(file))
+        replace(str(file), execute(file))
     except BadStrategy as problem:
         _problems[file] = problem
 
@@ -71,7 +71,8 @@ def _forget(file: Path) -> None:
     replace(str(file), {})
 
 
-def _execute(file: Path) -> dict[str, Strategy]:
+def execute(file: Path) -> dict[str, Strategy]:
+    """The strategies that a file defines; they are not registered. Raises BadStrategy where it is broken."""
     loader = _Fresh(_module_name(file), str(file))
     module = ModuleType(loader.name)
     module.__file__ = str(file)

@@ -1,0 +1,345 @@
+"""Runs one strategy over the pools of pools.py and says in plain words what breaks its contract, and what it costs.
+
+A strategy under check is any Strategy, registered or not. Nothing here stops one that never ends: who calls may want a
+process of its own (cli/apart.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+import sys
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from labelloop.errors import BadInput, NeedsModel
+from labelloop.strategies.contract import Scores, Strategy, fault, where
+from labelloop.strategies.folder import execute
+from labelloop.strategies.pools import POOLS, make_pool
+from labelloop.strategies.registry import get, names
+from labelloop.types import Ints, Pool
+
+BATCH, SEED = 10, 3
+FEW, MANY, TEN_TIMES = 2_500, 10_000, 100_000  # images: two are measured to see how the cost grows, the third is said
+SLOW_SECONDS = 2.0  # at MANY images: what nobody notices while they answer a batch
+MUCH_BYTES = 4e9  # at TEN_TIMES images
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way in which a strategy breaks the contract."""
+
+    found: str
+    wanted: str
+    todo: str
+    place: str  # file and line
+    on: tuple[str, ...] = ()  # the pools that show it, in words
+
+
+@dataclass
+class Report:
+    """What is known about one strategy; it keeps the contract when there is no fault."""
+
+    name: str
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # allowed, but hardly meant
+    notes: list[str] = field(default_factory=list)
+    seconds: float | None = None  # for MANY images; None where it was not measured
+
+    def add(self, new: Fault, on: str) -> None:
+        """Note a fault seen on a pool; the same one on another pool is not said twice."""
+        for k, old in enumerate(self.faults):
+            if (old.todo, old.place) == (new.todo, new.place):
+                self.faults[k] = replace(old, on=(*old.on, on))
+                return
+        self.faults.append(replace(new, on=(on,)))
+
+    def warn(self, text: str) -> None:
+        """Note a warning, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        if self.faults:
+            several = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+            return f"{self.name}: breaks the contract ({several})"
+        cost = "" if self.seconds is None else f"; {MANY:,} images in {max(self.seconds, 0.01):.2f} s"
+        return f"{self.name}: keeps the contract{cost}"
+
+
+def load(file: Path) -> list[Strategy]:
+    """The strategies of one file, wherever it lies, without registering them. Raises BadInput, BadStrategy."""
+    if not file.is_file():
+        what = "is a folder, not a file with Python code" if file.is_dir() else "is not there"
+        raise BadInput(f"{file} {what}; labelloop check without a file checks all strategies there are")
+    return list(execute(file.resolve()).values())
+
+
+def name_taken(name: str, by: str, place: str) -> Fault:
+    """Two strategies have one name."""
+    found = f"the name {name!r} is taken by {by}"
+    return Fault(found, "a name of its own: nothing is silently replaced", "give the function another name", place)
+
+
+def needs_model(one: Strategy) -> bool:
+    """Whether it asks for probabilities, so that the cold-start strategy runs before labels of two classes."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            one.function(make_pool(9, model=False), 1, np.random.default_rng(SEED))
+    except NeedsModel:
+        return True
+    except Exception:  # noqa: BLE001 whatever else is wrong with it is not the question here
+        return False
+    return False
+
+
+def check(one: Strategy, *, step: Callable[[str], None] = lambda words: None) -> Report:
+    """Run the whole contract; `step` is told before each pool, in words. Never raises for what the strategy does."""
+    report = Report(one.name, notes=list(_about(one)))
+    if one.name in names() and (taken := get(one.name).origin) != one.origin:
+        report.faults.append(name_taken(one.name, taken, _defined(one)))
+    for words, make in POOLS.items():
+        step(words)
+        pool = make()
+        if one.again and pool.again is not None:
+            pool = replace(pool, open=pool.open | pool.again)
+        for new in _faults(one, pool, report):
+            report.add(new, words)
+    if not report.faults:
+        _measure(one, step, report)
+    return report
+
+
+def _about(one: Strategy) -> Iterator[str]:
+    if one.settings:
+        yield "settings: " + ", ".join(f"{name}: {s.type.__name__} = {s.default!r}" for name, s in one.settings.items())
+    if one.again:
+        yield "may ask again about images that have an answer"
+    if Path(one.origin).name.startswith("_"):
+        yield "the app does not read files whose names start with _"
+
+
+# -- one run on one pool ----------------------------------------------------------------------------------------------
+
+
+def _faults(one: Strategy, pool: Pool, report: Report) -> Iterator[Fault]:
+    """What is wrong with one strategy on one pool; warnings go to the report."""
+    n = min(BATCH, len(pool.unlabeled))  # as choose asks
+    before = _global_state(), _arrays(pool)
+    scores = _call(one, pool, n, report)
+    if isinstance(scores, Fault):
+        yield scores
+        return
+    if scores is None:
+        text = (
+            "needs a model: until two classes have labels, another strategy runs in its place, and the log says which"
+        )
+        report.notes += [] if text in report.notes else [text]
+        return
+    if problem := fault(scores, len(pool)):
+        wanted = (
+            f"one float for each of the {len(pool)} images, labeled ones too: a numpy array of shape ({len(pool)},)"
+        )
+        yield Fault(f"returned {problem}", wanted, _advice(scores, len(pool)), _line(one, pool, n))
+        return
+    if _arrays(pool) != before[1]:
+        yield Fault("changed the pool", "a pool left as it was", "copy an array before you write to it", _defined(one))
+    if _global_state() != before[0]:
+        yield _uses_global_randomness(one, pool, n)
+        return
+    yield from _picks(one, pool, n, scores, report)
+
+
+def _picks(one: Strategy, pool: Pool, n: int, scores: Scores, report: Report) -> Iterator[Fault]:
+    rows = _best(pool, n, scores)
+    second = _call(one, pool, n, report)
+    if isinstance(second, np.ndarray) and _best(pool, n, second).tolist() != rows.tolist():
+        yield Fault(
+            "two runs with the same seed chose different images",
+            "the same picks from the same pool and seed",
+            "draw from rng and from nothing else, and keep nothing between two calls",
+            _defined(one),
+        )
+    if len(rows) < n:
+        report.warn(
+            "offers fewer images than asked for and than there are: choose among pool.unlabeled, or give a score"
+        )
+    why: Callable[[int], str] | None = getattr(scores, "why", None)
+    if why is None:
+        return
+    for row in rows.tolist():
+        try:
+            why(row)
+        except Exception as error:  # noqa: BLE001 the code is the user's, and whatever it raises must be said
+            todo = "make the function given to because(…) work for every row that may be chosen"
+            yield Fault(f"its reason failed: {_said(error)}", "a few words", todo, where(error, _file(one)))
+            return
+
+
+def _call(one: Strategy, pool: Pool, n: int, report: Report) -> Scores | Fault | None:
+    """The scores, or what went wrong, or None where it waits for a model that is not there."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            scores: Scores = one.function(pool, n, np.random.default_rng(SEED))
+    except NeedsModel as error:
+        if pool.probabilities is None or len(np.unique(pool.y[pool.labeled])) < 2:
+            return None
+        todo = "use pool.proba and let it say when there is none"
+        return Fault(f"asks for a model: {error}", "scores: this pool has a model", todo, where(error, _file(one)))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 the code is the user's, and whatever it raises must be said
+        return _failure(one, error)
+    for one_warning in caught:
+        report.warn(f"{one_warning.message} ({one_warning.filename}, line {one_warning.lineno})")
+    return scores
+
+
+def _failure(one: Strategy, error: BaseException) -> Fault:
+    place = where(error, _file(one))
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        todo = "work on a copy: y = pool.y.copy()"
+        return Fault(f"wrote to an array of the pool ({error})", "a pool left as it was", todo, place)
+    if isinstance(error, AttributeError) and "cannot assign" in str(error):
+        return Fault(f"wrote to the pool ({error})", "a pool left as it was", "use a variable of your own", place)
+    todo = "repair that line; every project looks like this at some time"
+    return Fault(f"failed with {_said(error)}", "scores from every pool", todo, place)
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _advice(scores: object, n: int) -> str:
+    """What to do about scores in which `fault` found something."""
+    if scores is None:
+        return "end with: return scores"
+    if not isinstance(scores, np.ndarray):
+        return "return np.asarray(scores, float)"
+    if scores.shape != (n,):
+        return "score every row of pool.features; for a list of rows, best first, end with: return in_order(pool, rows)"
+    if not np.issubdtype(scores.dtype, np.floating):
+        return "return scores.astype(float)"
+    if np.isnan(scores).any():
+        return "look for 0 / 0, log(0) and means of nothing; np.clip(pool.proba, 1e-12, 1) keeps logarithms finite"
+    return "look for a division by 0; to put an image first, a large number is enough"
+
+
+def _uses_global_randomness(one: Strategy, pool: Pool, n: int) -> Fault:
+    before = _global_state()
+    place = _line(one, pool, n, until=lambda: _global_state() != before)
+    todo = "write rng.random(…) for np.random.rand(…); scikit-learn takes random_state=int(rng.integers(2**31))"
+    return Fault("draws from the global random numbers of numpy or Python", "randomness from rng only", todo, place)
+
+
+def _global_state() -> tuple[Any, ...]:
+    state: Any = np.random.get_state()  # noqa: NPY002 it is looked at, not drawn from
+    return random.getstate(), state[1].tobytes(), *state[2:]
+
+
+def _arrays(pool: Pool) -> list[bytes]:
+    arrays = (pool.features, pool.y, pool.open, pool.unlabeled, pool.labeled, pool.covered, pool.probabilities)
+    return [array.tobytes() for array in arrays if array is not None]
+
+
+def _best(pool: Pool, n: int, scores: Scores) -> Ints:
+    """The rows that choose would take, equal ones in the order of the pool."""
+    rows = pool.unlabeled[scores[pool.unlabeled] > -np.inf]
+    return rows[np.argsort(-scores[rows], kind="stable")][:n]
+
+
+# -- where in the file ------------------------------------------------------------------------------------------------
+
+
+def _file(one: Strategy) -> str:
+    return str(inspect.unwrap(one.function).__code__.co_filename)
+
+
+def _defined(one: Strategy) -> str:
+    return f"{_file(one)}, line {inspect.unwrap(one.function).__code__.co_firstlineno}"
+
+
+def _line(one: Strategy, pool: Pool, n: int, *, until: Callable[[], bool] = lambda: False) -> str:
+    """File and line of the last statement of the function that runs, or after which `until` is true: runs it again."""
+    code, lines, reached = inspect.unwrap(one.function).__code__, [0], [False]
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is not code:
+            return None
+        reached[0] = reached[0] or until()
+        if event == "line" and not reached[0]:
+            lines[0] = frame.f_lineno
+        return trace
+
+    earlier = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # they were told in the first run
+            one.function(pool, n, np.random.default_rng(SEED))
+    except Exception:  # noqa: BLE001 it did not fail a moment ago; the line it got to is as good as any
+        return _defined(one)
+    finally:
+        sys.settrace(earlier)
+    return f"{code.co_filename}, line {lines[0]}" if lines[0] else _defined(one)
+
+
+# -- what it costs ----------------------------------------------------------------------------------------------------
+
+
+def _measure(one: Strategy, step: Callable[[str], None], report: Report) -> None:
+    """Seconds and bytes at MANY images, and what they grow to; warns when that is more than a project can bear."""
+    costs: list[tuple[float, float]] = []
+    for n in (FEW, MANY):
+        step(f"{n:,} images")
+        cost = _cost(one, make_pool(n, 64, labeled=200, known=10, classes=10))
+        if isinstance(cost, Fault):
+            report.add(cost, f"{n:,} images")
+            return
+        costs.append(cost)
+    seconds, size = (_grown(*pair) for pair in zip(*costs, strict=True))
+    report.seconds = costs[1][0]
+    todo = "look at a random part of the images, rng.choice(pool.unlabeled, 4096, replace=False), or use float32"
+    if report.seconds > SLOW_SECONDS:
+        report.warnings.append(
+            f"slow: {report.seconds:.1f} s for {MANY:,} images, wanted at most {SLOW_SECONDS:.0f} s; each batch of "
+            f"{TEN_TIMES:,} images would take about {seconds:,.0f} s; {todo}"
+        )
+    if size > MUCH_BYTES:
+        report.warnings.append(
+            f"large: {costs[1][1] / 1e6:,.0f} MB beside the features for {MANY:,} images; {TEN_TIMES:,} would need "
+            f"about {size / 1e9:,.0f} GB; nothing may be images × images: {todo}"
+        )
+
+
+def _cost(one: Strategy, pool: Pool) -> Fault | tuple[float, float]:
+    """Seconds, and bytes at the peak in a second run: counting them would slow the first one down."""
+    report = Report(one.name)  # its warnings are known from the small pools
+    start = time.perf_counter()
+    scores = _call(one, pool, BATCH, report)
+    seconds = time.perf_counter() - start
+    if isinstance(scores, Fault):
+        return scores
+    if problem := fault(scores, len(pool)):
+        return Fault(f"returned {problem}", f"{len(pool)} floats", _advice(scores, len(pool)), _line(one, pool, BATCH))
+    tracemalloc.start()
+    try:
+        _call(one, pool, BATCH, report)
+        return seconds, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def _grown(few: float, many: float) -> float:
+    """A cost at FEW and at MANY images, carried on to TEN_TIMES: as it grew, but at least in proportion."""
+    power = max(1.0, math.log(max(many, 1e-9) / max(few, 1e-9)) / math.log(MANY / FEW))
+    return float(many * (TEN_TIMES / MANY) ** min(power, 3.0))
