@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -16,6 +18,7 @@ from streamlit.web.server.app_discovery import discover_asgi_app
 from labelloop import worker
 from labelloop.project import Measured, Project
 from labelloop.server import PROJECT_VARIABLE, desk
+from labelloop.strategies.folder import load_folder
 from labelloop.types import Event
 from labelloop.ui import typed, words
 from labelloop.ui.plain import plain
@@ -342,6 +345,175 @@ def test_files_that_cannot_be_read_are_listed(make_project: Callable[..., Projec
     embed_by_color(project)
     table = run("progress", project).dataframe[-1].value
     assert table["File"].tolist() == ["**broken**.jpg"]
+
+
+# -- progress: the strategy panel --------------------------------------------------------------------------------------
+
+MINE = """
+from labelloop import strategy
+
+@strategy
+def of_the_panel(pool, n, rng, *, how_much: float = 0.5, most: int = 3, only_far: bool = False, word: str = "",
+                 reach: float = float("inf")):
+    'Highest *number* first.'
+    return pool.ids * how_much
+"""
+
+
+@pytest.fixture
+def paneled(labeled: Project) -> Iterator[Project]:
+    """A project with a strategy of its own, which has settings of all types, and with a broken one."""
+    folder = labeled.folder / "strategies"
+    folder.mkdir()
+    (folder / "mine.py").write_text(MINE)
+    (folder / "torn.py").write_text("import numpy\nnumpy.no_such_thing\n")
+    yield labeled
+    desk.close_all()
+    for file in folder.iterdir():
+        file.unlink()
+    assert load_folder(folder) == []  # the names are free for the next test
+
+
+def opened(project: Project) -> AppTest:
+    """The Progress page, after the question whether the project's files may run."""
+    desk.open_project(project.folder)
+    return settled(run("progress", project), project)
+
+
+def of_panel(app: AppTest, text: str) -> Any:
+    """The only field or button whose label begins so."""
+    kinds = (app.number_input, app.text_input, app.toggle, app.button)
+    (found,) = [element for kind in kinds for element in kind if element.label.startswith(text)]
+    return found
+
+
+def stored(project: Project) -> tuple[str, dict[str, Any]]:
+    with Project(project.folder) as fresh:
+        return fresh.settings.strategy, fresh.settings.strategy_settings
+
+
+def use(app: AppTest, name: str) -> AppTest:
+    app.radio[0].set_value(name).run()
+    return of_panel(app, "Use it").click().run()
+
+
+def settled(app: AppTest, project: Project) -> AppTest:
+    """Once the queue is chosen as the project asks for now."""
+    live, until = desk.get(desk.open_project(project.folder)), time.monotonic() + 60
+    while live.asked != stored(project):
+        assert time.monotonic() < until, (live.asked, live.notice)
+        live.wake()
+        live.wait_for(live.seen_event + 1, 0.05)
+    return app.run()
+
+
+def test_the_strategies_are_listed_with_what_they_do_and_where_they_come_from(paneled: Project) -> None:
+    app = opened(paneled)
+    assert not app.exception
+    names = [option.split(" ")[0] for option in app.radio[0].options]
+    assert names[:2] == ["auto", plain("of_the_panel")]
+    assert "the default" in app.radio[0].options[0]
+    assert app.radio[0].value == "auto"
+    said = dict(zip(names, app.radio[0].proto.captions, strict=True))
+    assert said[plain("of_the_panel")] == plain("Highest *number* first.") + " · " + plain(
+        "file strategies/mine.py of this project"
+    )
+    assert said["margin"].endswith(plain("built-in"))
+    assert said[plain("rare_first")].endswith(plain("file strategies/rare_first.py of labelloop"))
+    assert of_panel(app, "In use").disabled
+
+
+def test_the_fields_of_a_strategy_come_from_its_signature(paneled: Project) -> None:
+    app = opened(paneled)
+    app.radio[0].set_value("of_the_panel").run()
+    much, most, far, word = (of_panel(app, text) for text in ("How much", "Most", "Only far", "Word"))
+    assert (much.type, much.value, much.step) == ("number_input", 0.5, 0.01)
+    assert (most.type, most.value, most.step) == ("number_input", 3, 1)
+    assert isinstance(most.value, int)
+    assert (far.type, far.value) == ("toggle", False)
+    assert (word.type, word.value) == ("text_input", "")
+    assert [field.label.split("default ")[1].rstrip("]") for field in (much, most, far, word)] == [
+        *(plain("0.5"), "3", "off", "empty")
+    ]
+
+
+def test_settings_are_stored_shown_again_and_used(paneled: Project) -> None:
+    app = opened(paneled)
+    app.radio[0].set_value("of_the_panel").run()
+    of_panel(app, "How much").set_value(-0.125)
+    of_panel(app, "Most").set_value(7)
+    of_panel(app, "Only far").set_value(True)
+    of_panel(app, "Word").set_value("**rust**")
+    of_panel(app, "Reach").set_value("2.5")
+    of_panel(app, "Use it").click().run()
+    values = {"how_much": -0.125, "most": 7, "only_far": True, "word": "**rust**", "reach": 2.5}
+    assert stored(paneled) == ("of_the_panel", values)
+    assert "**of\\_the\\_panel** chose the images that come next." in texts(settled(app, paneled))
+    assert desk.get(desk.open_project(paneled.folder)).ran == "of_the_panel"
+
+    again = opened(paneled)
+    assert again.radio[0].value == "of_the_panel"
+    shown = [of_panel(again, text).value for text in ("How much", "Most", "Only far", "Word", "Reach")]
+    assert shown == [-0.125, 7, True, "**rust**", "2.5"]
+    of_panel(again, "Back to the default").click().run()
+    assert stored(paneled) == ("auto", {})
+    assert again.radio[0].value == "auto"
+    assert "Back to the default" not in [button.label for button in again.button]
+
+
+def test_a_value_of_another_type_is_not_stored(paneled: Project) -> None:
+    app = opened(paneled)
+    app.radio[0].set_value("of_the_panel").run()
+    of_panel(app, "Reach").set_value("far")
+    of_panel(app, "Use it").click().run()
+    assert app.error[0].value == plain("of_the_panel: reach must be float, not 'far'")
+    assert stored(paneled) == ("auto", {})
+
+
+def test_a_stored_value_that_fits_no_more_gives_way_to_the_default(paneled: Project) -> None:
+    paneled.change_settings(strategy="of_the_panel", strategy_settings={"most": "many", "only_far": 1, "how_much": 2})
+    app = opened(paneled)
+    assert not app.exception
+    assert [of_panel(app, text).value for text in ("How much", "Most", "Only far")] == [2.0, 3, False]
+
+
+def test_a_broken_file_is_red_and_the_rest_works(paneled: Project) -> None:
+    app = opened(paneled)
+    torn = paneled.folder / "strategies" / "torn.py"
+    red = f"{torn}, line 2: AttributeError: module 'numpy' has no attribute 'no_such_thing'"
+    assert f":red[:material/error: {plain(red)}]" in [element.value for element in app.markdown]
+    use(app, "margin")
+    assert "**margin** chose the images that come next." in texts(settled(app, paneled))
+
+
+def test_before_the_first_model_it_is_said_who_stands_in(make_project: Callable[..., Project], photos: Path) -> None:
+    project = make_project(photos)
+    embed_by_color(project)
+    app = settled(use(opened(project), "margin"), project)
+    assert f"**{plain('max_herding')}** chose the images that come next: margin needs a model" in texts(app)
+
+
+def test_a_strategy_that_is_gone_or_fails_is_replaced_and_that_is_said(paneled: Project) -> None:
+    paneled.change_settings(strategy="gone")
+    app = settled(opened(paneled), paneled)
+    assert app.radio[0].value is None
+    assert "**auto** chose the images that come next, because gone could not." in texts(app)
+    of_panel(app, "Back to the default").click().run()
+    assert stored(paneled) == ("auto", {})
+
+    (paneled.folder / "strategies" / "torn.py").write_text(
+        MINE.replace("of_the_panel", "shaky").replace("pool.ids", "x")
+    )
+    app = settled(use(opened(paneled), "shaky"), paneled)
+    assert "**auto** chose the images that come next, because shaky could not." in texts(app)
+    assert plain("NameError: name 'x' is not defined Going on with 'auto'.") in app.warning[0].value
+
+
+def test_files_of_another_project_are_not_offered(
+    paneled: Project, make_project: Callable[..., Project], photos: Path
+) -> None:
+    opened(paneled)
+    assert plain("of_the_panel") not in opened(make_project(photos, name="other")).radio[0].options
 
 
 # -- export ------------------------------------------------------------------------------------------------------------

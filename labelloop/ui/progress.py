@@ -1,4 +1,4 @@
-"""Progress: how much is labeled, how good the model is, what works in the background."""
+"""Progress: how much is labeled, how good the model is, what works in the background, which strategy chooses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from labelloop.metrics import ENOUGH
 from labelloop.project import Job, Measured, Project
 from labelloop.project.jobs import JobKind
 from labelloop.server import desk
-from labelloop.ui import visit
+from labelloop.ui import strategy, visit
 from labelloop.ui.charts import class_bars, learning_curve, loss_curve, worth_drawing
 from labelloop.ui.plain import plain, show_error
 from labelloop.ui.words import EXAM, count, duration, local_time, right, seconds_since, share_between
@@ -38,9 +38,10 @@ KINDS: dict[str, str] = {"embed": "Getting to know the images", "fine-tune": "Fi
 
 def page() -> None:
     """The page."""
-    _, live = visit.project()
+    key, live = visit.project()
     visit.show_project(live)
     _follow(live)
+    strategy.panel(key, live)
     models = live.project.rounds.models()
     curve, classes = st.columns([3, 2], gap="large")
     with curve:

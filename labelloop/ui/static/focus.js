@@ -125,6 +125,7 @@ export class Focus {
   #sayWhy(item) {
     const { classes } = this.session;
     setText(this.reason, item ? item.reason || (item.exam ? EXAM : "") : "");
+    if (this.reason.title !== this.reason.textContent) this.reason.title = this.reason.textContent; // a long one is cut
     setText(this.noteText, item?.note ? `note: ${item.note}` : "");
     const near = item && !item.exam ? item.neighbours : [];
     const signature = near.map((one) => `${one.id}:${one.class}`).join(" ");
