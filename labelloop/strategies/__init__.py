@@ -4,9 +4,10 @@ contract.py      what a strategy takes and returns       uncertainty.py   what t
 registry.py      those there are, by name                diversity.py     what is unlike, or typical of, the rest
 choosing.py      the one place that runs one             hybrid.py        both at once; `auto`, the default
 folder.py        finds drop-ins and installed ones       distances.py     what several families measure with
+clustering.py    one image out of each group of images alike
 """
 
-from labelloop.strategies import diversity, hybrid, uncertainty  # importing a page registers its functions
+from labelloop.strategies import clustering, diversity, hybrid, uncertainty  # importing a page registers its functions
 from labelloop.strategies.choosing import Chosen, choose
 from labelloop.strategies.contract import Scores, Setting, Strategy, Value, because, in_order, ranks
 from labelloop.strategies.registry import get, names, strategy
@@ -19,6 +20,7 @@ __all__ = [
     "Value",
     "because",
     "choose",
+    "clustering",
     "diversity",
     "get",
     "hybrid",
