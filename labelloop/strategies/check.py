@@ -171,7 +171,7 @@ def _picks(one: Strategy, pool: Pool, n: int, scores: Scores, report: Report) ->
             "draw from rng and from nothing else, and keep nothing between two calls",
             _defined(one),
         )
-    if len(rows) < n:
+    if len(rows) < n and not one.again:  # one that asks again may have no doubt left
         report.warn(
             "offers fewer images than asked for and than there are: choose among pool.unlabeled, or give a score"
         )

@@ -80,6 +80,7 @@ def _busy() -> Pool:
 POOLS: dict[str, Callable[[], Pool]] = {
     "an ordinary pool": lambda: make_pool(60, labeled=9),
     "no label yet": lambda: make_pool(60, model=False),
+    "one label": lambda: make_pool(60, labeled=1, known=1, model=False),
     "labels of one class only": lambda: make_pool(60, labeled=5, known=1, model=False),
     "a model, but no label of this set": lambda: make_pool(60),
     "labels of 2 of 5 classes": lambda: make_pool(60, labeled=9, known=2, classes=5),
