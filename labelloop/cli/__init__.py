@@ -2,7 +2,8 @@
 
     making.py     init, add, demo                        options.py    what several commands ask for
     looping.py    embed, app, next, label, train         terminal.py   progress, and words for whoever waits
-    labels.py     status, export, import, log, undo
+    labels.py     status, export, import, log, undo      apart.py      a process for code that is not trusted to end
+    plugins.py    strategies, check, try                 replay.py     strategies replayed on labels that are there
 
 Answers and JSON go to stdout, everything that is only said to whoever waits goes to stderr. Left out: whatever the
 app or a script would need too; that is in the core.
@@ -16,7 +17,7 @@ from typing import Any
 
 import click
 
-from labelloop.cli import labels, looping, making
+from labelloop.cli import labels, looping, making, plugins
 from labelloop.errors import LabelloopError
 
 __all__ = ["main"]
@@ -53,6 +54,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for page in (making, looping, labels):
+for page in (making, looping, labels, plugins):
     for command in page.COMMANDS:
         main.add_command(command)
