@@ -5,9 +5,11 @@ registry.py      those there are, by name                diversity.py     what i
 choosing.py      the one place that runs one             hybrid.py        both at once; `auto`, the default
 folder.py        finds drop-ins and installed ones       distances.py     what several families measure with
 clustering.py    one image out of each group of images alike
+committee.py     what several models dispute
 """
 
-from labelloop.strategies import clustering, diversity, hybrid, uncertainty  # importing a page registers its functions
+# importing a page registers its functions
+from labelloop.strategies import clustering, committee, diversity, hybrid, uncertainty
 from labelloop.strategies.choosing import Chosen, choose
 from labelloop.strategies.contract import Scores, Setting, Strategy, Value, because, in_order, ranks
 from labelloop.strategies.registry import get, names, strategy
@@ -21,6 +23,7 @@ __all__ = [
     "because",
     "choose",
     "clustering",
+    "committee",
     "diversity",
     "get",
     "hybrid",
