@@ -32,6 +32,7 @@ BATCH, SEED = 10, 3
 FEW, MANY, TEN_TIMES = 2_500, 10_000, 100_000  # images: two are measured to see how the cost grows, the third is said
 SLOW_SECONDS = 2.0  # at MANY images: what nobody notices while they answer a batch
 MUCH_BYTES = 4e9  # at TEN_TIMES images
+WAITS = "needs a model: until two classes have labels, another strategy runs in its place, and the log says which"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,7 @@ def check(one: Strategy, *, step: Callable[[str], None] = lambda words: None) ->
         report.faults.append(name_taken(one.name, taken, _defined(one)))
     for words, make in POOLS.items():
         step(words)
-        pool = make()
-        if one.again and pool.again is not None:
-            pool = replace(pool, open=pool.open | pool.again)
-        for new in _faults(one, pool, report):
+        for new in _faults(one, _opened(one, make()), report):
             report.add(new, words)
     if not report.faults:
         _measure(one, step, report)
@@ -141,17 +139,11 @@ def _faults(one: Strategy, pool: Pool, report: Report) -> Iterator[Fault]:
     if isinstance(scores, Fault):
         yield scores
         return
-    if scores is None:
-        text = (
-            "needs a model: until two classes have labels, another strategy runs in its place, and the log says which"
-        )
-        report.notes += [] if text in report.notes else [text]
+    if isinstance(scores, NeedsModel):
+        report.notes += [] if WAITS in report.notes else [WAITS]
         return
-    if problem := fault(scores, len(pool)):
-        wanted = (
-            f"one float for each of the {len(pool)} images, labeled ones too: a numpy array of shape ({len(pool)},)"
-        )
-        yield Fault(f"returned {problem}", wanted, _advice(scores, len(pool)), _line(one, pool, n))
+    if wrong := _wrong(one, pool, n, scores):
+        yield wrong
         return
     if _arrays(pool) != before[1]:
         yield Fault("changed the pool", "a pool left as it was", "copy an array before you write to it", _defined(one))
@@ -159,6 +151,18 @@ def _faults(one: Strategy, pool: Pool, report: Report) -> Iterator[Fault]:
         yield _uses_global_randomness(one, pool, n)
         return
     yield from _picks(one, pool, n, scores, report)
+
+
+def _opened(one: Strategy, pool: Pool) -> Pool:
+    """The pool as a strategy that asks again sees it: images with an answer are open to it too."""
+    return replace(pool, open=pool.open | pool.again) if one.again and pool.again is not None else pool
+
+
+def _wrong(one: Strategy, pool: Pool, n: int, scores: object) -> Fault | None:
+    if not (problem := fault(scores, len(pool))):
+        return None
+    wanted = f"one float for each of {len(pool)} images, labeled ones too: a numpy array of shape ({len(pool)},)"
+    return Fault(f"returned {problem}", wanted, _advice(scores, len(pool)), _line(one, pool, n))
 
 
 def _picks(one: Strategy, pool: Pool, n: int, scores: Scores, report: Report) -> Iterator[Fault]:
@@ -187,15 +191,15 @@ def _picks(one: Strategy, pool: Pool, n: int, scores: Scores, report: Report) ->
             return
 
 
-def _call(one: Strategy, pool: Pool, n: int, report: Report) -> Scores | Fault | None:
-    """The scores, or what went wrong, or None where it waits for a model that is not there."""
+def _call(one: Strategy, pool: Pool, n: int, report: Report) -> Scores | Fault | NeedsModel:
+    """The scores, or what went wrong, or that it waits for a model which is not there."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             scores: Scores = one.function(pool, n, np.random.default_rng(SEED))
     except NeedsModel as error:
         if pool.probabilities is None or len(np.unique(pool.y[pool.labeled])) < 2:
-            return None
+            return error
         todo = "use pool.proba and let it say when there is none"
         return Fault(f"asks for a model: {error}", "scores: this pool has a model", todo, where(error, _file(one)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 the code is the user's, and whatever it raises must be said
@@ -301,7 +305,7 @@ def _measure(one: Strategy, step: Callable[[str], None], report: Report) -> None
     costs: list[tuple[float, float]] = []
     for n in (FEW, MANY):
         step(f"{n:,} images")
-        cost = _cost(one, make_pool(n, 64, labeled=200, known=10, classes=10))
+        cost = _cost(one, _opened(one, make_pool(n, 64, labeled=200, known=10, classes=10)))
         if isinstance(cost, Fault):
             report.add(cost, f"{n:,} images")
             return
@@ -329,8 +333,8 @@ def _cost(one: Strategy, pool: Pool) -> Fault | tuple[float, float]:
     seconds = time.perf_counter() - start
     if isinstance(scores, Fault):
         return scores
-    if problem := fault(scores, len(pool)):
-        return Fault(f"returned {problem}", f"{len(pool)} floats", _advice(scores, len(pool)), _line(one, pool, BATCH))
+    if wrong := _wrong(one, pool, BATCH, scores):
+        return wrong
     tracemalloc.start()
     try:
         _call(one, pool, BATCH, report)
