@@ -161,7 +161,7 @@ def test_max_herding_is_greedy_coverage():
 
 @pytest.mark.parametrize("name", names())
 def test_all_images_can_be_asked_for_at_once_even_when_they_are_all_alike(name):
-    pool = random_pool(CANDIDATES + 200, X=np.repeat(angles(30), CANDIDATES + 200, axis=0))
+    pool = pools.make_pool(CANDIDATES + 200, features=np.repeat(angles(30), CANDIDATES + 200, axis=0))
     chosen = choose(pool, len(pool), name, np.random.default_rng(0))
     assert sorted(chosen.rows) == list(range(len(pool)))
 

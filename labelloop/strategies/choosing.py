@@ -45,15 +45,18 @@ def choose(
     """
     asked, fallback = get(name), get(cold_start)
     keywords = check_settings(asked, settings or {})
+    first_time = pool
     if asked.again and pool.again is not None:
         pool = replace(pool, open=pool.open | pool.again)
-    n = min(n, len(pool.unlabeled))
-    if n < 1:
+    if n < 1 or not len(pool.unlabeled):
         return Chosen(np.empty(0, np.int64), np.empty(0), asked.name)
     try:
-        ran, scores = asked, _run(asked, pool, n, rng, keywords)
+        ran, scores = asked, _run(asked, pool, min(n, len(pool.unlabeled)), rng, keywords)
     except NeedsModel:
-        ran, scores = fallback, _run(fallback, pool, n, rng, {})
+        if not len(first_time.unlabeled):  # what has an answer is not for the cold start
+            return Chosen(np.empty(0, np.int64), np.empty(0), fallback.name)
+        ran, pool = fallback, first_time
+        scores = _run(fallback, pool, min(n, len(pool.unlabeled)), rng, {})
     rows = pool.unlabeled[scores[pool.unlabeled] > -np.inf]
     rows = rows[np.lexsort((rng.random(len(rows)), -scores[rows]))][:n]
     return Chosen(rows, np.asarray(scores)[rows], ran.name, _reasons(ran, scores, rows))
