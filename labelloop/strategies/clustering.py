@@ -27,7 +27,7 @@ from labelloop.train.head import Head, fit_head
 from labelloop.types import Floats, Ints, Pool
 
 FITTED = 20_480  # rows that k-means fits its centres to
-SEEDED = 8192  # of these, the rows out of which the first centres are drawn
+SEEDED = 4096  # of these, the rows out of which the first centres are drawn
 PASSES = 20  # of k-means over the fitted rows, at most
 ARRIVED = 1e-3  # relative gain of a pass below which k-means has arrived
 SAME = 1e-6  # squared distance of rows that float32 cannot tell apart
@@ -119,7 +119,7 @@ def cluster_margin(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     cluster, _ = _assign(pool, rows, _fit(pool, rows, min(n, CENTERS), rng))
     size = np.bincount(cluster)
     picks = _in_turns(cluster, np.arange(len(rows)), np.argsort(size, kind="stable"), n)
-    groups = f"out of one of {np.count_nonzero(size)} groups of such images"
+    groups = f"one {f'of {len(size)} groups' if len(size) > 1 else 'group'} of such images"
     return because(in_order(pool, rows[picks]), lambda row: f"{torn(pool, row)}; {groups}")
 
 
@@ -245,8 +245,7 @@ def _distances(X: Floats) -> Floats:
     squares = np.einsum("ij,ij->i", X, X)
     D = X @ X.T
     D *= -2
-    D += squares
-    D += squares[:, None]
+    D += squares + squares[:, None]  # in one, so that both halves are rounded alike and ties stay ties
     np.sqrt(np.maximum(D, 0, out=D), out=D)
     np.fill_diagonal(D, np.inf)
     return D
@@ -273,16 +272,25 @@ def _fit(pool: Pool, rows: Ints, k: int, rng: np.random.Generator) -> Floats:
 
 
 def _seeds(X: Floats, k: int, rng: np.random.Generator) -> Floats:
-    """At most k different rows of X, each drawn with its squared distance to those before: k-means++."""
+    """At most k different rows of X by greedy k-means++, as in scikit-learn: without it, small groups are missed.
+
+    Of a few rows, drawn with their squared distance to the seeds so far, the one that leaves the least of it.
+    """
     squares = np.einsum("ij,ij->i", X, X)
-    seeds, distance = [int(rng.integers(len(X)))], np.full(len(X), np.inf, np.float32)
-    while len(seeds) < k:
-        new = squares + squares[seeds[-1]] - 2 * (X @ X[seeds[-1]])
-        distance = np.minimum(distance, np.where(new > SAME, new, 0))
+
+    def to(rows: Ints) -> Floats:  # squared distances (len(rows), len(X))
+        D = squares + squares[rows, None] - 2 * (X[rows] @ X.T)
+        return np.where(D > SAME, D, 0)
+
+    seeds = [int(rng.integers(len(X)))]
+    distance = to(np.array(seeds))[0]
+    while len(seeds) < k and distance.any():
         reach = np.cumsum(distance, dtype=np.float64)
-        if reach[-1] == 0:
-            break
-        seeds.append(int(np.searchsorted(reach, rng.random() * reach[-1], side="right")))
+        drawn = np.searchsorted(reach, rng.random(2 + int(np.log(k))) * reach[-1], side="right")
+        D = np.minimum(to(drawn), distance)
+        best = int(D.sum(axis=1).argmin())
+        seeds.append(int(drawn[best]))
+        distance = D[best]
     return X[seeds]
 
 
