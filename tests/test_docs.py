@@ -1,4 +1,6 @@
-"""The README is true: its Python runs, its commands run, its links lead somewhere; every command is documented."""
+"""README and docs are true: their Python runs, their commands run, their links lead somewhere; every command is
+documented.
+"""
 
 import re
 import shlex
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from labelloop import strategies
+from labelloop import embed, strategies
 from labelloop.cli import main
 from labelloop.project import Project
 from tests.conftest import draw
@@ -17,8 +19,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SERVERS = ("app", "demo")  # these wait for a browser: only their words are checked
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+def blocks(language, page=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.M | re.S)
 
 
 def commands():
@@ -69,6 +71,28 @@ def test_the_commands_of_the_readme_run_in_their_order(at_photos):
                     project.label(f"leaf_{k:02d}.png", label)
         done = CliRunner().invoke(main, arguments, catch_exceptions=False)
         assert done.exit_code == 0, f"labelloop {' '.join(arguments)}\n{done.output}"
+
+
+def test_your_own_strategy_in_ten_minutes(at_photos):
+    """The page from top to bottom: a block of Python is saved where its first line says, a block of commands is run."""
+    page = (ROOT / "docs" / "your_own_strategy.md").read_text(encoding="utf-8")
+    with Project.create("leaves", "photos", classes=("rust", "mildew", "healthy")) as project:
+        list(embed(project))
+        for image in list(project.catalog.images().values())[:100]:
+            project.label(image.id, ("rust", "mildew", "healthy")[int(image.path.stem[5:]) % 3])
+    (at_photos / "leaves" / "strategies").mkdir()
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", page, flags=re.M | re.S):
+        if language == "python":
+            place = block.splitlines()[0].removeprefix("# ")
+            (at_photos / place).write_text(block, encoding="utf-8")
+            continue
+        for line in block.splitlines():
+            _, *arguments = shlex.split(line)
+            chosen_by = [*arguments, "--json"] if "--strategy" in arguments else arguments
+            done = CliRunner().invoke(main, chosen_by, catch_exceptions=False)
+            assert done.exit_code == 0, f"{line}\n{done.output}"
+            assert "warning" not in done.output, f"{line}\n{done.output}"
+            assert "--strategy" not in arguments or f'"strategy": "{arguments[-1]}"' in done.output
 
 
 def test_every_command_has_help_with_an_example_and_those_of_the_readme_exist():
