@@ -59,7 +59,7 @@ def _panel(key: str, live: Live) -> None:
     known = {one.name: one for one in offered(live.project)}
     with st.expander(f"**Strategy** · {plain(name)}", key=f"strategy panel {key}"):
         for problem in broken:
-            st.markdown(f":red[:material/error: {plain(str(problem))}]")
+            st.markdown(f":red[{plain(str(problem))}]")
         those, selected = st.columns([3, 2], gap="large")
         with those:
             chosen = _list(key, list(known.values()), name, live.project)
@@ -88,12 +88,15 @@ def _who_chose(live: Live, broken: Sequence[BadStrategy]) -> str:
 
 
 def offered(project: Project) -> list[Strategy]:
-    """The strategies of this project: the default, then files and packages, then the other built-in ones by name."""
-    ours = {OWN_STRATEGIES.resolve(), project.folder / "strategies"}
+    """The strategies of this project: the default, its own files, other files and packages, the other built-in ones."""
+    own = project.folder / "strategies"
+    ours = {OWN_STRATEGIES.resolve(), own}
     known = [strategies.get(name) for name in strategies.names()]
     # Another project that is open in this server may have brought files of its own.
     here = [one for one in known if not _is_file(one) or Path(one.origin).parent in ours]
-    return sorted(here, key=lambda one: (one.name != DEFAULT, _is_built_in(one), one.name))
+    return sorted(
+        here, key=lambda one: (one.name != DEFAULT, Path(one.origin).parent != own, _is_built_in(one), one.name)
+    )
 
 
 def _is_built_in(one: Strategy) -> bool:
@@ -161,7 +164,8 @@ def _widget(key: str, name: str, setting: Setting, stored: dict[str, Any]) -> An
     value, default = stored.get(name, setting.default), setting.default
     if isinstance(value, bool) is not (setting.type is bool) or not isinstance(value, (setting.type, int)):
         value = setting.default  # the file has changed since it was stored
-    label = f"{plain(name.replace('_', ' ').capitalize())} :gray[· default {_shown(default)}]"
+    words = name.replace("_", " ").strip()
+    label = f"{words[:1].upper()}{words[1:]} (default {_shown(default)})"
     key = f"{key} {name} {value!r}"  # another stored value is another field, or it would go on showing what was typed
     if isinstance(value, bool):
         return st.toggle(label, value, key=key)
@@ -177,7 +181,9 @@ def _widget(key: str, name: str, setting: Setting, stored: dict[str, Any]) -> An
 def _shown(default: Value) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
-    return plain(str(default)) if default != "" else "empty"
+    if isinstance(default, str):
+        return plain(default) or "empty"
+    return str(default)  # screen readers would read plain's backslashes
 
 
 def _is_for_browsers(number: Any) -> bool:
