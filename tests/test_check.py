@@ -203,8 +203,24 @@ def test_files_that_are_none(tmp_path):
         load(tmp_path / "nothing.py")
     with pytest.raises(BadInput, match="is a folder, not a file with Python code"):
         load(tmp_path)
-    (tmp_path / "broken.py").write_text("def mine(:\n")
-    with pytest.raises(BadStrategy, match=r"broken\.py, line 1: SyntaxError"):
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def mine(:\n", r"broken\.py, line 1: SyntaxError"),
+        ("import nothing_of_the_kind\n", r"broken\.py, line 1: ModuleNotFoundError"),
+        (
+            f"{HEAD}@strategy\ndef mine(pool, n):\n    'Mine.'\n",
+            r"broken\.py, line 5: .*must start with \(pool, n, rng\)",
+        ),
+        (f"{HEAD}@strategy\ndef mine(pool, n, rng):\n    return 1\n", r"broken\.py, line 5: .*mine has no docstring"),
+        (HEAD, r"broken\.py has no function under @strategy"),
+    ],
+)
+def test_files_that_break(tmp_path, text, found):
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(BadStrategy, match=found):
         load(tmp_path / "broken.py")
 
 

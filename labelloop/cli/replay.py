@@ -132,8 +132,9 @@ def replay(
                 classes=found.classes,
                 late={key: _cut(read, pool) for key, read in found.late.items()},
             )
-            for point in points:
-                curves[name][point["labels"]].append(point["accuracy"])
+            for count, point in zip(budgets, points, strict=False):
+                if point["labels"] == count:  # fewer: it offers no more
+                    curves[name][count].append(point["accuracy"])
     return curves
 
 
