@@ -241,20 +241,30 @@ def test_drop_query_needs_labels_of_two_classes():
         get("drop_query").function(pool, 2, np.random.default_rng(0))
 
 
-# All of them
+# Threads
+
+
+def on_threads(work):
+    from threadpoolctl import threadpool_limits
+
+    for threads in (1, 2, 4):
+        with threadpool_limits(threads):
+            yield work()
+
+
+def test_rows_between_two_centers_go_to_the_same_one_on_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    centers = unit(rng.normal(size=(200, 384)))
+    pool = make_pool(unit(centers[rng.integers(200, size=5000)] + centers[rng.integers(200, size=5000)]))
+    first, *others = on_threads(lambda: clustering._assign(pool, pool.unlabeled, centers)[0])
+    assert [np.array_equal(first, other) for other in others] == [True, True]
 
 
 @pytest.mark.parametrize("name", ["k_means", "typiclust", "cluster_margin", "drop_query"])
 def test_picks_are_the_same_on_any_number_of_threads(name):
-    from threadpoolctl import threadpool_limits
-
-    rng = np.random.default_rng(0)
-    X = unit(rng.normal(size=(9000, 48)))
-    y = {row: row % 3 for row in range(60)}
-    head = fit_head(X[:60], list(y.values()), 3)
-    pool = make_pool(X, labels=y, proba=head.predict_proba(X))
-    found = []
-    for threads in (1, 2, 4):
-        with threadpool_limits(threads):
-            found.append(picks(pool, 50, name))
-    assert found[0] == found[1] == found[2]
+    X = unit(np.random.default_rng(0).normal(size=(9000, 48)))
+    labels = {row: row % 3 for row in range(60)}
+    head = fit_head(X[:60], list(labels.values()), 3)
+    pool = make_pool(X, labels=labels, proba=head.predict_proba(X))
+    first, *others = on_threads(lambda: picks(pool, 50, name))
+    assert others == [first, first]

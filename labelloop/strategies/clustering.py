@@ -1,9 +1,9 @@
 """Strategies that cluster the features: groups of images alike, and one image out of each.
 
 k-means in plain products: centres are fitted to a random part of the pool, then each row goes to its nearest centre.
-All of it runs in blocks of fixed size, each in one thread, because BLAS on two threads may differ in the last digit of
-a product, and k-means makes another clustering of that. Left out: clusters by linkage, which take O(n²), and groups
-that are known from elsewhere (`pool.groups`).
+All of it runs in blocks of fixed size, each in one thread, because BLAS on two threads rounds products otherwise, and
+k-means makes another clustering of that. Left out: clusters by linkage, which take O(n²), and groups that are known
+from elsewhere (`pool.groups`).
 
 In the costs below: n rows, d features, c classes, b picks, K clusters.
 """
@@ -152,7 +152,8 @@ def _head(pool: Pool, rng: np.random.Generator) -> Head:
         raise NeedsModel("drop_query fits a model of its own, and there are no labels of two classes to fit it to")
     if len(labeled) > LEARNED:
         labeled = np.sort(rng.choice(labeled, LEARNED, replace=False))
-    return fit_head(read(pool, labeled), pool.y[labeled], classes)
+    with _workers():
+        return fit_head(read(pool, labeled), pool.y[labeled], classes)
 
 
 def _changes(pool: Pool, rows: Ints, head: Head, rng: np.random.Generator) -> Ints:
