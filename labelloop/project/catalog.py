@@ -233,12 +233,11 @@ class Catalog:
 
         Of an image that is gone, where it was; nothing where no file is known.
         """
-        # What comes last stays: in each image's first folder the first file.
-        rows = self._db().conn.execute(
-            "SELECT image_id, folder_id, path FROM files WHERE image_id IS NOT NULL "
-            "ORDER BY gone DESC, folder_id DESC, path DESC"
-        )
-        return {row["image_id"]: (row["folder_id"], from_text(row["path"])) for row in rows}
+        there, gone = dict[int, tuple[int, str]](), dict[int, tuple[int, str]]()
+        sql = "SELECT image_id, folder_id, path, gone FROM files WHERE image_id IS NOT NULL ORDER BY folder_id, path"
+        for image_id, folder_id, path, is_gone in self._db().conn.execute(sql):
+            (gone if is_gone else there).setdefault(image_id, (folder_id, from_text(path)))
+        return gone | there
 
     def problems(self) -> list[tuple[str, str]]:
         """(path, reason) of every file that cannot be used."""
