@@ -6,10 +6,11 @@ choosing.py      the one place that runs one             hybrid.py        both a
 folder.py        finds drop-ins and installed ones       distances.py     what several families measure with
 clustering.py    one image out of each group of images alike
 committee.py     what several models dispute
+coverage.py      what most images are near to            gradients.py     what would change the model, each in its way
 """
 
 # importing a page registers its functions
-from labelloop.strategies import clustering, committee, diversity, hybrid, uncertainty
+from labelloop.strategies import clustering, committee, coverage, diversity, gradients, hybrid, uncertainty
 from labelloop.strategies.choosing import Chosen, choose
 from labelloop.strategies.contract import Scores, Setting, Strategy, Value, because, in_order, ranks
 from labelloop.strategies.registry import get, names, strategy
@@ -24,8 +25,10 @@ __all__ = [
     "choose",
     "clustering",
     "committee",
+    "coverage",
     "diversity",
     "get",
+    "gradients",
     "hybrid",
     "in_order",
     "names",
