@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labelloop.strategies import choose, coverage
-from labelloop.strategies.coverage import find_reach, likeness, pseudo_classes
+from labelloop.strategies.coverage import cover, find_reach, likeness, pseudo_classes
 from labelloop.types import Pool
 
 
@@ -63,6 +63,15 @@ def test_prob_cover_is_the_plain_one(n, labeled, d):
     assert choose(pool, 50, "prob_cover", np.random.default_rng(7)).rows.tolist() == expected
 
 
+@pytest.mark.parametrize("reach", [0.1, 0.3, 0.6, 1.0, 1.4])
+def test_cover_is_greedy_whatever_the_reach(reach):
+    pool = make_pool(np.random.default_rng(3).normal(size=(200, 4)), labeled=range(10))
+    D, rows = distances(pool.features), pool.unlabeled
+    nearest = 1 - D[rows][:, :10].min(axis=1) ** 2 / 2
+    picks, _ = cover(likeness(pool.features[rows]), nearest.astype(np.float32), reach, 60)
+    assert rows[picks].tolist() == plain_cover(D, pool.open, reach, 60)
+
+
 def test_reach_is_the_largest_with_pure_balls():
     D = distances(make_pool(np.random.default_rng(0).normal(size=(200, 4))).features)
     like, pseudo = (1 - D**2 / 2).astype(np.float32), np.random.default_rng(1).integers(0, 2, 200)
@@ -115,11 +124,12 @@ def test_a_large_pool_is_covered_by_parts(monkeypatch):
     assert len(set(chosen.rows.tolist())) == 300
 
 
-def test_float16_is_enough():
-    X = np.random.default_rng(0).normal(size=(200, 32))
+def test_float16_does_not_make_copies_look_unlike():
+    X = np.repeat(np.random.default_rng(0).normal(size=(100, 32)), 2, axis=0)
     pool = make_pool(X)
     small = Pool(pool.ids, pool.features.astype(np.float16), pool.y, pool.classes, pool.open)
-    assert all(not k.startswith("all") for k in choose(small, 200, "prob_cover", np.random.default_rng(0)).reasons)
+    reasons = choose(small, 200, "prob_cover", np.random.default_rng(0)).reasons
+    assert [k.startswith("all is covered") for k in reasons] == [False] * 100 + [True] * 100
 
 
 def test_the_same_picks_on_one_and_two_threads():
