@@ -40,9 +40,12 @@ def badge(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     probabilities once, O(n c), then the features of those k rows that come near being picked, O(k b (c + d)): a few
     times the batch of b on usual pools, all rows at worst. O(n) memory.
     """
+    from threadpoolctl import threadpool_limits
+
     luck = rng.standard_exponential(len(pool.unlabeled))
-    race = Race(pool, luck)
-    places = race.run(n)
+    with threadpool_limits(1, user_api="blas"):  # its products are small: two threads take twice as long
+        race = Race(pool, luck)
+        places = race.run(n)
     share = dict(zip(race.rows[places].tolist(), race.norm[places] / (race.norm.max() or 1), strict=True))
     if len(places) < n:
         others = np.setdiff1d(np.arange(len(luck)), places)
