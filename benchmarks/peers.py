@@ -7,8 +7,10 @@ package asks for a classifier or a network, it gets a stand-in that hands out th
 is done, which is to its advantage. Every one runs with the settings its package comes with. `as_strategies()` makes
 them strategies of labelloop, for learning curves with the same head:
 
-    python -m venv peers && peers/bin/pip install -r benchmarks/peers.txt -e .
-    peers/bin/python -c "import peers; peers.as_strategies(); …simulate(…, 'skactiveml_badge', …)"
+    python -m venv build/peers
+    build/peers/bin/pip install -r benchmarks/peers.txt -e .
+    PYTHONPATH=benchmarks build/peers/bin/python   >>> import peers; peers.as_strategies()
+                                                   >>> simulate(features, y, "skactiveml_badge", …)
 
 Nothing is imported before it is called: this file loads without any of the packages, and without labelloop. Left out:
 strategies that read pictures or text, or retrain once for each image.

@@ -11,6 +11,7 @@ import ctypes
 import json
 import resource
 import signal
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ import numpy as np
 
 DIM, GROUPS, BLOCK = 384, 200, 4096
 WARM_ROWS, WARM_BATCH = 2000, 10
+SHORT = 0.1  # seconds below which the median of nine choices in the same process counts
 IMPORTS = 120  # seconds that a package may take to load, on top of the limit
 
 
@@ -53,6 +55,9 @@ class Arrays:
     features: np.ndarray  # (n, DIM) float32, unit length, memory-mapped
     proba: np.ndarray  # (n, c) float32, memory-mapped
     y: np.ndarray  # (n,) -1 where there is no label
+
+
+Chooser = Callable[[Arrays, int], np.ndarray]
 
 
 def make(folder: Path, n: int, classes: list[int]) -> None:
@@ -95,7 +100,7 @@ def load(cell: Cell, n: int) -> Arrays:
     return Arrays(np.asarray(features), np.asarray(proba), y)
 
 
-def chooser(cell: Cell) -> Callable[[Arrays, int], np.ndarray]:
+def chooser(cell: Cell) -> Chooser:
     """(arrays, b) -> rows. Everything it needs is imported when it is made or in the untimed call."""
     if cell.who == "floor":
         return one_pass
@@ -140,13 +145,19 @@ def measure(cell: Cell) -> dict[str, Any]:
             array[block].sum()
     before = _allow(cell.memory)
     signal.alarm(cell.limit)
-    start, cpu = time.perf_counter(), time.process_time()
-    rows = choose(given, cell.b)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    rows, seconds, cpu = _timed(choose, given, cell.b)
+    if seconds < SHORT:
+        seconds = statistics.median([seconds, *(_timed(choose, given, cell.b)[1] for _ in range(8))])
     signal.alarm(0)
     peak = _status().get("VmHWM")
     mb = None if peak is None or before is None else max(peak - before, 0) / 1024
     return {"seconds": seconds, "cpu": cpu, "mb": mb, "rows": np.asarray(rows).tolist(), "versions": _versions()}
+
+
+def _timed(choose: Chooser, given: Arrays, b: int) -> tuple[np.ndarray, float, float]:
+    start, cpu = time.perf_counter(), time.process_time()
+    rows = choose(given, b)
+    return rows, time.perf_counter() - start, time.process_time() - cpu
 
 
 def _allow(gigabytes: float) -> int | None:
