@@ -1,10 +1,11 @@
 """Accuracy against labels, for every strategy, on real photo sets, three kinds of pools, two batch sizes, ten seeds.
 
     python benchmarks/label_efficiency.py run RAW.jsonl [--cache FOLDER] [--only eurosat,margin] [--seeds 10]
-    python benchmarks/label_efficiency.py report RAW.jsonl
+    python benchmarks/label_efficiency.py report RAW.jsonl [--full]
 
 `run` appends one JSON line for each curve and leaves out those that the file has, so that it can be stopped and go on.
-`report` prints Markdown tables. Peers' own implementations are played by the same simulation, with the same head.
+`report` prints Markdown: answers and areas, with --full every curve. Peers' own implementations (peers.py) are played
+by the same simulation, with the same head, where their packages are installed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one curve a core; before numpy is imported
 
+import peers
 from real_sets import BACKBONES, KINDS, NAMES, load, pool
 
 from labelloop import strategies
@@ -32,6 +35,7 @@ BUDGETS = {
     (40, True): [40, 80, 120, 200, 280, 400],
 }
 LONG = {False: [300], True: [500, 700, 1000]}  # further budgets of random, which others are compared with
+PACKAGES = {"modal": "modAL", "skactiveml": "skactiveml", "small_text": "small_text", "distil": "distil"}
 Cell = tuple[str, str, str, int, str, int]  # set, backbone, kind, batch, strategy, seed
 
 
@@ -67,7 +71,8 @@ def play(cell: Cell, cache: Path, folder: Path | None) -> dict[str, object]:
 
 
 def prepare(folder: Path | None) -> None:
-    """Register the peers' implementations where they are installed, and drop-ins on trial."""
+    """Register the peers' implementations and drop-ins on trial."""
+    peers.as_strategies()
     if folder is not None:
         from labelloop.strategies.folder import load_folder
 
@@ -75,10 +80,17 @@ def prepare(folder: Path | None) -> None:
             raise problem
 
 
+def all_names() -> list[str]:
+    """All strategies, without those of packages that are not installed."""
+    absent = [prefix for prefix, package in PACKAGES.items() if find_spec(package) is None]
+    missing = {name for name in peers.PEERS for prefix in absent if name.startswith(f"{prefix}_")}
+    return [name for name in strategies.names() if name not in missing]
+
+
 def run(options: argparse.Namespace) -> None:
     """Play what is missing, in as many processes as there are cores."""
     prepare(options.strategies_folder)
-    names = options.strategies.split(",") if options.strategies else strategies.names()
+    names = options.strategies.split(",") if options.strategies else all_names()
     done = {tuple(json.loads(line)["cell"]) for line in options.raw.open()} if options.raw.exists() else set()
     missing = [cell for cell in cells(names, options.seeds, options.only) if cell not in done]
     print(f"{len(missing)} curves to play, {len(done)} are there", flush=True)
@@ -100,13 +112,14 @@ def main() -> None:
     parser.add_argument("--strategies-folder", type=Path, help="a folder of drop-ins to play as well")
     parser.add_argument("--only", action="append", default=[], help="parts of a cell, a|b for either; may be repeated")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--full", action="store_true", help="report every curve")
     options = parser.parse_args()
     if options.what == "run":
         run(options)
     else:
         from efficiency_report import report
 
-        report(options.raw)
+        report(options.raw, full=options.full)
 
 
 if __name__ == "__main__":

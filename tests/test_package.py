@@ -28,7 +28,7 @@ MODULES = {
 LAYERS = [
     {"errors"},
     {"types"},
-    {"strategies", "metrics", "formats", "images", "quality", "train", "features"},
+    {"strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
     {"project", "backbone", "weights", "embedded", "train.finetune"},
     {"board", "late", "reasons", "loop", "exchange", "folders"},
     {"worker", "dealing", "live", "simulate"},
