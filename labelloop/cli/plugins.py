@@ -40,7 +40,7 @@ def strategies_command(project: Path | None, as_json: bool) -> None:
     labelloop strategies
     labelloop strategies leaves --json
     """
-    problems = _load_all(project)
+    problems = load_all(project)
     found = [described(get(name)) for name in names()]
     if as_json:
         print_json({"strategies": found, "broken": [str(problem) for problem in problems]})
@@ -54,7 +54,8 @@ def strategies_command(project: Path | None, as_json: bool) -> None:
         say("labelloop check says what to do about those that are broken.")
 
 
-def _load_all(project: Path | None) -> list[BadStrategy]:
+def load_all(project: Path | None) -> list[BadStrategy]:
+    """Register installed ones and drop-ins, the project's too; returns what is broken."""
     if project is None:
         return [*load_installed(), *load_folder(loop.OWN_STRATEGIES)]
     with Project(project) as opened:

@@ -116,11 +116,38 @@ def replay(
     """Accuracies of each strategy at growing label counts, one for each seed; all see the same images and test sets."""
     budgets = label_counts(found.chosen_from, batch)
     curves: Curves = {name: {count: [] for count in budgets} for name in strategies}
+    for played in play(found, strategies, seeds, batch, budgets, progress=progress):
+        for count, point in zip(budgets, played.curve, strict=False):
+            if point["labels"] == count:  # fewer: it offers no more
+                curves[played.strategy][count].append(point["accuracy"])
+    return curves
+
+
+@dataclass(frozen=True)
+class Played:
+    """One learning curve; `picked` in it are places in `pool`."""
+
+    strategy: str
+    seed: int
+    curve: list[dict[str, Any]]
+    pool: Ints  # rows of the material that were chosen from
+
+
+def play(
+    found: Material,
+    strategies: Sequence[str],
+    seeds: int,
+    batch: int,
+    budgets: Sequence[int],
+    *,
+    progress: Callable[[int, int], None],
+) -> Iterator[Played]:
+    """Every strategy with every seed, seed by seed."""
     for seed in range(seeds):
         pool, test = _split(found, seed)
         for k, name in enumerate(strategies):
             progress(seed * len(strategies) + k, seeds * len(strategies))
-            points = simulate(
+            curve = simulate(
                 found.features[pool],
                 found.y[pool],
                 name,
@@ -132,10 +159,7 @@ def replay(
                 classes=found.classes,
                 late={key: _cut(read, pool) for key, read in found.late.items()},
             )
-            for count, point in zip(budgets, points, strict=False):
-                if point["labels"] == count:  # fewer: it offers no more
-                    curves[name][count].append(point["accuracy"])
-    return curves
+            yield Played(name, seed, curve, pool)
 
 
 def label_counts(n: int, batch: int) -> list[int]:
