@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelloop import late, strategies
-from labelloop.board import NONE, SKIP, Board, read_board
+from labelloop.board import NONE, SKIP, UNSURE, Board, read_board
 from labelloop.errors import BadStrategy, CannotTrain
 from labelloop.metrics import Accuracy, accuracy
 from labelloop.project import Measured, Project
@@ -72,7 +72,7 @@ def pool_of(
         open=is_open[cut],
         probabilities=None if learned is None else learned.probabilities[cut],
         pending=(pending & ~board.held_out)[cut],
-        skipped=((board.state == SKIP) & ~board.held_out)[cut],
+        skipped=(np.isin(board.state, (SKIP, UNSURE)) & ~board.held_out)[cut],
         again=(board.again & ~pending)[cut],
         late={} if project is None else late.readings(project, board, rows),
     )

@@ -59,6 +59,8 @@ def test_prob_cover_is_the_plain_one(n, labeled, d):
     rows, D = pool.unlabeled, distances(pool.features)
     X = pool.features[rows]
     reach = plain_reach(D[rows][:, rows], pseudo_classes(X, likeness(X), 5, np.random.default_rng(7)))
+    between = D[rows][:, rows] + 9 * np.eye(len(rows))
+    reach = max(reach, np.median(between.min(axis=1)) * (1 + 1e-5))
     expected = plain_cover(D, pool.open, reach, 50)  # more than it takes to cover all
     assert choose(pool, 50, "prob_cover", np.random.default_rng(7)).rows.tolist() == expected
 

@@ -24,7 +24,7 @@ def make_pool(X, *, y=None, proba=None, open_rows=None, n_classes=3) -> Pool:
     if open_rows is not None:
         is_open &= np.isin(np.arange(len(X)), open_rows)
     proba = None if proba is None else np.asarray(proba, np.float32)
-    return Pool(np.arange(1, len(X) + 1), X, y, tuple("abcdefgh"[:n_classes]), is_open, proba)
+    return Pool(np.arange(1, len(X) + 1), X, y, tuple("abcdefghijkl"[:n_classes]), is_open, proba)
 
 
 def random_pool(n, d=8, *, labeled=0, model=True, seed=0, **changes) -> Pool:
@@ -166,12 +166,12 @@ def test_all_images_can_be_asked_for_at_once_even_when_they_are_all_alike(name):
     assert sorted(chosen.rows) == list(range(len(pool)))
 
 
-def test_auto_without_a_model_is_max_herding():
+def test_uncertainty_herding_without_a_model_is_max_herding():
     pool = random_pool(200, model=False)
     herding = choose(pool, 20, "max_herding", np.random.default_rng(5))
-    auto = choose(pool, 20, "auto", np.random.default_rng(5))
-    assert auto.strategy == "auto"
-    assert auto.rows.tolist() == herding.rows.tolist()
+    herding_too = choose(pool, 20, "uncertainty_herding", np.random.default_rng(5))
+    assert herding_too.strategy == "uncertainty_herding"
+    assert herding_too.rows.tolist() == herding.rows.tolist()
 
 
 def test_auto_goes_where_the_model_doubts_but_not_twice_to_the_same_place():
@@ -192,7 +192,7 @@ def test_auto_needs_few_labels_for_handwritten_digits():
     for name in ("random", "auto"):
         y, proba, rng = np.full(1257, -1), None, np.random.default_rng(0)
         for _ in range(5):
-            pool = make_pool(X[:1257], y=y, proba=proba, n_classes=8)
+            pool = make_pool(X[:1257], y=y, proba=proba, n_classes=10)
             rows = choose(pool, 10, name, rng).rows
             y[rows] = data.target[rows]
             head = fit_head(X[:1257][y >= 0], y[y >= 0], 10)

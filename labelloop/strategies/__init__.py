@@ -1,12 +1,14 @@
-"""Strategies: which images to show next. Each is one function; each page below is a family of them.
+"""Strategies: which images to show next. Each is one function; each page of the second list is a family.
 
-contract.py      what a strategy takes and returns       uncertainty.py   what the model is unsure of
-registry.py      those there are, by name                diversity.py     what is unlike, or typical of, the rest
-choosing.py      the one place that runs one             hybrid.py        both at once; `auto`, the default
-folder.py        finds drop-ins and installed ones       distances.py     what several families measure with
-clustering.py    one image out of each group of images alike
-committee.py     what several models dispute
-coverage.py      what most images are near to            gradients.py     what would change the model, each in its way
+contract.py      what a strategy takes and returns       check.py         says what is wrong with one
+registry.py      those there are, by name                pools.py         small strange pools to check it on
+choosing.py      the one place that runs one             distances.py     what several families measure with
+folder.py        finds drop-ins and installed ones
+
+uncertainty.py   what the model is unsure of             diversity.py     what is unlike, or typical of, the rest
+committee.py     what several models dispute             coverage.py      what most images are near to
+gradients.py     what would change the model             clustering.py    one image out of each group
+variance.py      what would tell most about all images   hybrid.py        doubt and likeness at once; `auto`
 """
 
 # importing a page registers its functions

@@ -57,9 +57,18 @@ def choose(
             return Chosen(np.empty(0, np.int64), np.empty(0), fallback.name)
         ran, pool = fallback, first_time
         scores = _run(fallback, pool, min(n, len(pool.unlabeled)), rng, {})
-    rows = pool.unlabeled[scores[pool.unlabeled] > -np.inf]
-    rows = rows[np.lexsort((rng.random(len(rows)), -scores[rows]))][:n]
-    return Chosen(rows, np.asarray(scores)[rows], ran.name, _reasons(ran, scores, rows))
+    values = np.asarray(scores)
+    rows = _best(pool.unlabeled, values, n, rng)
+    return Chosen(rows, values[rows], ran.name, _reasons(ran, scores, rows))
+
+
+def _best(rows: Ints, scores: Scores, n: int, rng: np.random.Generator) -> Ints:
+    """The n rows of the largest scores, best first; fewer where the rest is -inf. Sorts only what may be among them."""
+    values = scores[rows]
+    enough = np.partition(values, len(values) - n)[len(values) - n] if n < len(values) else -np.inf
+    rows = rows[(values >= enough) & (values > -np.inf)]
+    best: Ints = rows[np.lexsort((rng.random(len(rows)), -scores[rows]))][:n]
+    return best
 
 
 def _run(one: Strategy, pool: Pool, n: int, rng: np.random.Generator, keywords: Mapping[str, Value]) -> Scores:

@@ -30,9 +30,10 @@ def prob_cover(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     Yehuda, Dekel, Hacohen, Weinshall: Active learning through a covering lens, NeurIPS 2022. Greedily the row with the
     most uncovered rows nearer than delta, the first of those that tie; these are covered from then on, as are those
     near labels. delta is the largest for which 95 % of the balls hold one pseudo-class: k-means clusters, as many as
-    there are classes but at most a third of the rows. Once all rows are covered, delta is halved until one is not;
-    copies of covered rows come last, the least alike first. O(m² d) for m = min(open rows, 4096), again for each m
-    picks, and O(m d) for each label; O(m²) memory, 120 MB at most.
+    there are classes but at most a third of the rows; never less than the typical gap between neighbours, because then
+    a row would cover nothing but itself. Once all rows are covered, delta is halved until one is not; copies of covered
+    rows come last, the least alike first. O(m² d) for m = min(open rows, 4096), again for each m picks, and O(m d) for
+    each label; O(m²) memory, 120 MB at most.
     """
     from threadpoolctl import threadpool_limits
 
@@ -43,7 +44,7 @@ def prob_cover(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
             X = _unit(pool, part)
             like = likeness(X)
             if not len(picks):
-                reach = find_reach(like, pseudo_classes(X, like, len(pool.classes), rng))
+                reach = max(find_reach(like, pseudo_classes(X, like, len(pool.classes), rng)), typical_gap(like))
             new, count = cover(like, _nearest(pool, X, np.concatenate([pool.covered, picks])), reach, n - len(picks))
             counts += [round(k * len(left) / len(part)) for k in count]
             left, picks = np.setdiff1d(left, part[new], assume_unique=True), np.concatenate([picks, part[new]])
@@ -88,6 +89,14 @@ def find_reach(like: Floats, pseudo: Ints) -> float:
     strangers = np.array([row[pseudo != own].max() for row, own in zip(like, pseudo, strict=True)])
     distances = np.sort(np.sqrt(np.maximum(2 - 2 * strangers, 0)))
     return float(distances[int((1 - PURE) * len(distances))]) * (1 - 1e-5)
+
+
+def typical_gap(like: Floats) -> float:
+    """The median distance of a row to the nearest other one, and a hair; 0 for a row alone."""
+    if len(like) < 2:
+        return 0.0
+    nearest = np.partition(like, -2, axis=1)[:, -2]
+    return float(np.sqrt(np.maximum(2 - 2 * np.median(nearest), 0))) * (1 + 1e-5)
 
 
 def pseudo_classes(X: Floats, like: Floats, n_classes: int, rng: np.random.Generator) -> Ints:
