@@ -4,6 +4,8 @@
     looping.py    embed, app, next, label, train         terminal.py   progress, and words for whoever waits
     labels.py     status, export, import, log, undo      apart.py      a process for code that is not trusted to end
     plugins.py    strategies, check, try                 replay.py     strategies replayed on labels that are there
+    simulating.py simulate                               known.py      image folders whose classes are known
+    comparing.py  strategies compared, in words          drawing.py    learning curves as SVG
 
 Answers and JSON go to stdout, everything that is only said to whoever waits goes to stderr. Left out: whatever the
 app or a script would need too; that is in the core.
@@ -17,7 +19,7 @@ from typing import Any
 
 import click
 
-from labelloop.cli import labels, looping, making, plugins
+from labelloop.cli import labels, looping, making, plugins, simulating
 from labelloop.errors import LabelloopError
 
 __all__ = ["main"]
@@ -54,6 +56,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for page in (making, looping, labels, plugins):
+for page in (making, looping, labels, plugins, simulating):
     for command in page.COMMANDS:
         main.add_command(command)

@@ -1,0 +1,184 @@
+"""The command `simulate`: learning curves of strategies on images whose classes are known.
+
+Left out: image folders and their features (known.py), playing (replay.py), tables and the plot (comparing.py,
+drawing.py).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from labelloop import curves
+from labelloop.board import read_board
+from labelloop.cli.comparing import OTHER, summary, tables
+from labelloop.cli.drawing import drawing
+from labelloop.cli.known import Network, listed, material_of
+from labelloop.cli.options import PATH, json_option
+from labelloop.cli.plugins import load_all
+from labelloop.cli.replay import Material, Played, material, play, refuse_again
+from labelloop.cli.terminal import Bar, print_json, say
+from labelloop.errors import BadInput
+from labelloop.project import Project
+from labelloop.strategies import get
+
+RAW, PLOT = "curves.jsonl", "curves.svg"
+PACKAGES = ("labelloop", "numpy", "scipy")  # that curves may depend on
+
+
+def counts(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    """Label counts that grow, from '20,50,100'."""
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and 0 < int(part) < 10**9 for part in parts):
+        raise click.BadParameter(f"{value!r}: wanted numbers of labels with commas between them, such as 20,50,100")
+    return sorted({int(part) for part in parts})
+
+
+@click.command("simulate")
+@click.argument("images", metavar="IMAGES|PROJECT", type=PATH)
+@click.option("--strategies", default="auto,margin,random", show_default=True, help="Names, with commas between them.")
+@click.option("--seeds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Curves of each strategy.")
+@click.option("--batch", type=click.IntRange(1, 1000), default=10, show_default=True, help="Images chosen at a time.")
+@click.option("--budgets", callback=counts, default="20,50,100,200", show_default=True, help="Labels to judge at.")
+@click.option("--backbone", help="What describes the images.  [default: the best one that is on this machine]")
+@click.option("--weights", type=PATH, help="A safetensors file for the backbone.")
+@click.option("--out", type=PATH, default="simulation", show_default=True, help="Folder for results and features.")
+@json_option
+def simulate(
+    images: Path,
+    *,
+    strategies: str,
+    seeds: int,
+    batch: int,
+    budgets: list[int],
+    backbone: str | None,
+    weights: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Play strategies on images whose classes are known: what accuracy for how many labels?
+
+    IMAGES holds train/CLASS and test/CLASS, or only CLASS: then a third of the images, drawn anew for each seed, is the
+    test set. Of a PROJECT its labels are played, and its answered held-out images are the test set where there are 20.
+    Nothing is written to either.
+
+    Writes curves.jsonl (one line a curve, equal for equal seeds) and curves.svg to the folder --out, over those of an
+    earlier call; features of the images are kept there too.
+
+    \b
+    labelloop simulate ~/photos --seeds 10 --backbone tf_efficientnet_lite0
+    labelloop simulate leaves --strategies auto,badge,typiclust,random --budgets 20,40,80
+    """
+    is_project = (images / "project.db").is_file()
+    names = _checked(strategies, images if is_project else None)
+    with _known(images, is_project, Network(backbone, weights), batch, out) as known:
+        say(known.words)
+        if known.material.chosen_from < budgets[-1]:
+            say(f"Budgets end at {known.material.chosen_from} labels, all there are to choose from.")
+        with Bar("curves") as bar:
+            played = list(play(known.material, names, seeds, batch, budgets, progress=bar.show))
+        compared = {name: curves.collect({p.seed: p.curve for p in played if p.strategy == name}) for name in names}
+        about = {"images": str(images), "features": known.made_by, "batch": batch, "budgets": budgets}
+        _write(out / RAW, "".join(line(one, known, about) for one in played))
+    n, seconds = known.material.chosen_from, {name: _seconds(played, name, batch) for name in names}
+    _write(out / PLOT, drawing(compared, f"{images.resolve().name}: {n} images, batches of {batch}, {seeds} seeds"))
+    files = {"raw": str(out / RAW), "plot": str(out / PLOT)}
+    if as_json:
+        print_json({"strategies": summary(compared, n, seconds), "files": files})
+        return
+    for text in tables(compared, n, seconds):
+        click.echo(text)
+    say(f"Every curve: {files['raw']}; drawn: {files['plot']}")
+
+
+def _checked(strategies: str, project: Path | None) -> list[str]:
+    """Names of strategies that can be played, random among them; raises BadInput for one that is not there."""
+    for problem in load_all(project):
+        say(f"broken: {problem}")
+    names = list(dict.fromkeys(name.strip() for name in strategies.split(",") if name.strip()))
+    for name in names:
+        refuse_again(get(name))
+    if not names:
+        raise BadInput("no strategy is named; wanted names such as --strategies auto,random")
+    return names if OTHER in names else [*names, OTHER]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is played on, the name of each row, and what made the features."""
+
+    material: Material
+    paths: Sequence[str]
+    made_by: str
+
+    @property
+    def words(self) -> str:
+        """What is chosen from and what is judged by."""
+        found = self.material
+        kind = "" if len(found.exam) else ", a third, drawn anew for each seed"
+        images = f"{found.chosen_from} images of {len(found.classes)} classes to choose from"
+        return f"{images}; judged by {found.test_size} others{kind}."
+
+
+@contextmanager
+def _known(images: Path, is_project: bool, network: Network, batch: int, out: Path) -> Iterator[Known]:
+    """From a folder or a project, which is open as long as strategies may read from it."""
+    if not is_project:
+        yield Known(*material_of(listed(images), network, batch, out))
+        return
+    if network.backbone or network.weights:
+        raise BadInput(f"{images} is a project and has features of its own; leave out --backbone and --weights")
+    with Project(images) as opened:
+        board = read_board(opened)
+        without = int(((board.label >= 0) & ~board.embedded & ~board.gone).sum())
+        if without:
+            say(f"Labeled images without features, left out: {without}; labelloop embed {images} makes them.")
+        found = material(opened, batch)
+        in_charge = opened.features_in_charge
+        yield Known(found, found.late["paths"](), f"{in_charge['backbone']} {in_charge['name']}")
+
+
+def line(one: Played, known: Known, about: dict[str, Any]) -> str:
+    """A curve with all that is needed to play it again, as JSON. No seconds: the same seeds give the same line."""
+    points = [{key: point[key] for key in ("labels", "accuracy", "macro_accuracy")} for point in one.curve]
+    picked = [known.paths[row] for row in one.pool[one.curve[-1]["picked"]]]
+    values = {
+        "strategy": one.strategy,
+        "settings": {name: setting.default for name, setting in get(one.strategy).settings.items()},
+        "seed": one.seed,
+        **about,
+        "classes": list(known.material.classes),
+        "pool": len(one.pool),
+        "test": known.material.test_size,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "curve": points,
+        "picked": picked,
+    }
+    return json.dumps(values) + "\n"
+
+
+def _seconds(played: Sequence[Played], name: str, batch: int) -> float:
+    """Mean seconds to choose a batch."""
+    own = [one.curve for one in played if one.strategy == name]
+    batches = sum(curve[-1]["labels"] for curve in own) / batch
+    return float(np.sum([point["select_seconds"] for curve in own for point in curve]) / batches)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror}; name another folder with --out") from error
+
+
+COMMANDS = (simulate,)
