@@ -187,6 +187,12 @@ def test_a_folder_for_results_that_is_a_file(flat, tmp_path):
     assert "could not be written" in run("simulate", flat, *SMALL, "--out", tmp_path / "out", code=1).stderr
 
 
+def test_nothing_is_written_among_the_images(flat):
+    before = sorted(flat.rglob("*"))
+    assert "name another with --out" in run("simulate", flat, *SMALL, "--out", flat / "out", code=1).stderr
+    assert sorted(flat.rglob("*")) == before
+
+
 # -- words and drawing ------------------------------------------------------------------------------------------------
 
 

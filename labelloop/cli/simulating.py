@@ -79,6 +79,8 @@ def simulate(
     labelloop simulate leaves --strategies auto,badge,typiclust,random --budgets 20,40,80
     """
     is_project = (images / "project.db").is_file()
+    if out.resolve().is_relative_to(images.resolve()):
+        raise BadInput(f"results would go to {out}, inside {images}, which is left as it is; name another with --out")
     names = _checked(strategies, images if is_project else None)
     with _known(images, is_project, Network(backbone, weights), batch, out) as known:
         say(known.words)
