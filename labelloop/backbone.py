@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelloop import embedded, weights
-from labelloop.errors import BadInput
+from labelloop.errors import BadInput, BadWeights
 from labelloop.features import FeatureStore
 from labelloop.images import open_upright
 from labelloop.types import Floats
@@ -97,10 +97,15 @@ class TimmBackbone(Backbone):
         _keep_memory()
         self.model = loaded.model.to(memory_format=torch.channels_last).to(self.device)
         with torch.inference_mode():
-            shape = self.model(torch.zeros(1, *self.config["input_size"], device=self.device)).shape
-        if len(shape) != 2:
-            raise BadInput(f"{self.name} gives {tuple(shape)[1:]} numbers instead of one row; choose another model")
-        self.dim = int(shape[1])
+            features = self.model(torch.zeros(1, *self.config["input_size"], device=self.device))
+        if features.ndim != 2:
+            found = tuple(features.shape)[1:]
+            raise BadInput(f"{self.name} gives {found} numbers instead of one row; choose another model")
+        if not features.isfinite().all():  # or every image would be refused, one by one
+            raise BadWeights(
+                f"{self.name} computes NaN or infinity from a plain image: its weights are broken; get others"
+            )
+        self.dim = int(features.shape[1])
 
     def prepare(self, image: Image) -> Tensor:
         """Resized, cropped and normalised (3, size, size)."""
@@ -211,7 +216,8 @@ def embed_missing(
 ) -> Iterator[int]:
     """Embed the images (id, path) that have no features yet, in the order given; yields how many it is through with.
 
-    Images that are done already count at once. One that cannot be read goes to `on_problem` and keeps no features.
+    Images that are done already count at once. One that cannot be read, or from which the backbone computes
+    NaN, infinity or only zeros, goes to `on_problem` and keeps no features.
     Every yield is on disk: after a stop or a kill, at most one batch is embedded again.
     """
     waiting, through = _not_done(paths, store)
@@ -230,7 +236,9 @@ def embed_missing(
             threads.shutdown(wait=True, cancel_futures=True)
 
 
-Prepared = tuple[int, "Future[Any]"]
+_NO_FEATURES = "image {!r}: {} computes NaN, infinity or only zeros from it; replace the image, or use another backbone"
+
+Prepared = tuple[int, Path, "Future[Any]"]
 
 
 def _not_done(paths: Iterable[tuple[int, Path]], store: FeatureStore) -> tuple[list[tuple[int, Path]], int]:
@@ -252,7 +260,7 @@ def _ahead(
 
     queue: deque[Prepared] = deque()
     for image_id, path in paths:
-        queue.append((image_id, threads.submit(open_and_prepare, path)))
+        queue.append((image_id, path, threads.submit(open_and_prepare, path)))
         if len(queue) >= ahead:
             yield queue.popleft()
     yield from queue
@@ -266,12 +274,17 @@ def _batches(items: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
 def _embed_batch(
     chunk: Sequence[Prepared], store: FeatureStore, backbone: Backbone, on_problem: Callable[[int, str], None]
 ) -> None:
-    ids, prepared = [], []
-    for image_id, future in chunk:
+    files, prepared = {}, []
+    for image_id, path, future in chunk:
         try:
             prepared.append(future.result())
-            ids.append(image_id)
+            files[image_id] = path
         except BadInput as error:
             on_problem(image_id, str(error))
-    if ids:
-        store.write(ids, backbone.forward(prepared))
+    if not files:
+        return
+    ids, features = np.array(list(files)), backbone.forward(prepared)
+    bad = ~np.isfinite(features).all(axis=1) | ~features.any(axis=1)
+    store.write(ids[~bad], features[~bad])
+    for image_id in ids[bad].tolist():
+        on_problem(image_id, _NO_FEATURES.format(str(files[image_id]), backbone.name))

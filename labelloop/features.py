@@ -111,8 +111,8 @@ class FeatureStore:
             return
         if rows.min() < 0 or rows.max() >= self.n:
             raise ValueError(f"ids {rows.min() + 1} to {rows.max() + 1} do not fit a store of {self.n} images")
-        if not np.isfinite(block).all():
-            raise ValueError("features hold NaN or infinity")
+        if not np.isfinite(block).all() or not block.any(axis=1).all():
+            raise ValueError("features hold NaN, infinity or a row of zeros")
         marks = np.ones((len(rows), 1), np.uint8)
         try:
             for name, values in ((FEATURES, block), (DONE, marks)):

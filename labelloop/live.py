@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from labelloop import strategies, worker
+from labelloop import worker
 from labelloop.board import NONE, Board, read_board, read_features
 from labelloop.dealing import QUEUE, Client, deal
 from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
 from labelloop.loop import Choice, Learned, choose, exam_picks, learn, load_strategies, mix_exam, record
 from labelloop.project import Project
 from labelloop.strategies import Strategy
+from labelloop.strategies.registry import Offered
 from labelloop.types import ANSWERS, Bools, Event, Ints, Pick
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Live:
         self.asked: tuple[str, dict[str, Any]] | None = None  # strategy and settings the present queue was asked of
         self.ran = ""  # the strategy that chose it, which may be the cold start or the one that worked before
         self._strategy: tuple[tuple[str, dict[str, Any]], Strategy | None, tuple[str, ...]] = (("auto", {}), None, ())
+        self._offered = Offered({})
         self._strategy_that_works = "auto"
         self._passed_over: set[int] = set()  # images that the strategy will not have
         self._clients: dict[str, Client] = {}
@@ -199,10 +201,10 @@ class Live:
     def _follow_strategies(self) -> bool:
         """Take in drop-ins that were written or mended, and another choice of strategy; True when one matters."""
         before = self._strategy
-        broken = [str(problem) for problem in load_strategies(self.project)]
+        self._offered = load_strategies(self.project)
         name, settings = self.project.settings.strategy, self.project.settings.strategy_settings
-        found = strategies.get(name) if name in strategies.names() else None
-        self._strategy = ((name, settings), found, tuple(broken))
+        broken = tuple(str(problem) for problem in self._offered.problems)
+        self._strategy = ((name, settings), self._offered.known.get(name), broken)
         return self._strategy != before
 
     def _learn(self) -> None:
@@ -250,8 +252,7 @@ class Live:
         self._passed_over = set(self._to_ask().tolist()) - had if len(choice.picks) < n else set()
         exam = exam_picks(rng.permutation([i for i in (self.board.exam_open + 1).tolist() if i not in pinned]))
         labels = 0 if self.learned is None else self.learned.labels
-        settings = asked[1] if choice.strategy == asked[0] else {}
-        number = project.rounds.start(choice.strategy, settings, seed, labels, instead_of=unseen)
+        number = project.rounds.start(choice.strategy, dict(choice.settings), seed, labels, instead_of=unseen)
         with self._lock:
             for client, own, own_exam in zip(clients, deal(choice.picks, clients), deal(exam, clients), strict=True):
                 client.queue = mix_exam(own, own_exam, client.wants, share, rng, rest=not self.board.is_embedding)
@@ -263,14 +264,26 @@ class Live:
             self._newer.notify_all()
 
     def _choose_with_a_strategy_that_works(self, n: int, rng: np.random.Generator, pinned: set[int]) -> Choice:
-        (wanted, _), _, broken = self._strategy
+        """By the strategy that is wanted; else by the one that worked before, else by auto, with their defaults."""
+        (wanted, settings), _, broken = self._strategy
+
+        def choose_by(name: str, settings: dict[str, Any]) -> Choice:
+            one = self._offered.get(name)
+            return choose(self.project, self.board, self.learned, n, rng, strategy=one, settings=settings, taken=pinned)
+
         try:
-            choice = choose(self.project, self.board, self.learned, n, rng, taken=pinned)
+            choice = choose_by(wanted, settings)
         except (BadStrategy, BadInput) as error:  # it fails, or its file is broken and so its name is unknown
-            works = "auto" if self._strategy_that_works == wanted else self._strategy_that_works
-            self.notice = f"{' '.join(broken) or error} Going on with {works!r}."
-            return choose(self.project, self.board, self.learned, n, rng, strategy=works, taken=pinned)
-        self.notice, self._strategy_that_works = " ".join(broken) or None, wanted
+            said = " ".join(dict.fromkeys([*broken, str(error)]))
+        else:
+            self.notice, self._strategy_that_works = " ".join(broken) or None, wanted
+            return choice
+        works = "auto" if self._strategy_that_works == wanted else self._strategy_that_works
+        try:
+            choice = choose_by(works, {})
+        except (BadStrategy, BadInput):  # it is gone, or fails by now
+            works, choice = "auto", choose_by("auto", {})
+        self.notice = f"{said} Going on with {works!r}{' and its defaults' if works == wanted else ''}."
         return choice
 
     def _log_picks(self) -> None:

@@ -9,7 +9,7 @@ Left out: what is known (board.py), what is read on demand only (late.py), and w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,13 @@ import numpy as np
 
 from labelloop import late, strategies
 from labelloop.board import NONE, SKIP, UNSURE, Board, read_board
-from labelloop.errors import BadStrategy, CannotTrain
+from labelloop.errors import CannotTrain
 from labelloop.metrics import Accuracy, accuracy
 from labelloop.project import Measured, Project
 from labelloop.reasons import explain
+from labelloop.strategies import Strategy, Value
 from labelloop.strategies.folder import load_folder, load_installed
+from labelloop.strategies.registry import Offered, everything
 from labelloop.types import Batch, Floats, Ints, Pick, Pool
 
 if TYPE_CHECKING:
@@ -124,12 +126,19 @@ class Choice:
 
     strategy: str
     picks: list[Pick]
+    settings: Mapping[str, Value]  # that it was given; the cold start gets none
 
 
-def load_strategies(project: Project) -> list[BadStrategy]:
-    """Register installed and drop-in strategies, the project's own last; returns a problem for each broken file."""
-    folders = (OWN_STRATEGIES, project.folder / "strategies")
-    return [*load_installed(), *(problem for folder in folders for problem in load_folder(folder))]
+def load_strategies(project: Project | None = None) -> Offered:
+    """The strategies that a project can use, files that changed read anew; without one, those for all projects.
+
+    A project's own drop-ins are known to it alone: two that are open in one process may each have a `mine`. One that
+    wants the name of a strategy for all projects is a problem, and not there.
+    """
+    problems = [*load_installed(), *load_folder(OWN_STRATEGIES)]
+    known = everything()
+    own, more = ({}, []) if project is None else project.drop_ins.load(known)
+    return Offered(dict(sorted({**known, **own}.items())), [*problems, *more])
 
 
 def choose(
@@ -139,14 +148,20 @@ def choose(
     n: int,
     rng: np.random.Generator,
     *,
-    strategy: str | None = None,
+    strategy: Strategy | str | None = None,
+    settings: Mapping[str, Value] | None = None,
     taken: Iterable[int] = (),
 ) -> Choice:
-    """Let a strategy choose n images; `taken` are ids that are on somebody's screen."""
-    name = strategy or project.settings.strategy
-    settings = project.settings.strategy_settings if name == project.settings.strategy else {}
+    """Let a strategy, the project's unless told, choose n images; `taken` are ids that are on somebody's screen.
+
+    Without `settings` the project's strategy runs with those stored for it, any other with its defaults.
+    """
+    stored = project.settings
+    one = strategy if isinstance(strategy, Strategy) else load_strategies(project).get(strategy or stored.strategy)
+    if settings is None:
+        settings = stored.strategy_settings if one.name == stored.strategy else {}
     pool, rows = pool_of(board, learned, project=project, taken=taken)
-    chosen = strategies.choose(pool, n, name, rng, settings=settings)
+    chosen = strategies.choose(pool, n, one, rng, settings=settings)
     picks = [
         Pick(image_id=int(rows[row]) + 1, strategy=chosen.strategy, score=float(score), reason=why)
         for row, score, why in zip(chosen.rows, chosen.scores, chosen.reasons, strict=True)
@@ -162,6 +177,7 @@ def choose(
             else replace(pick, reason=pick.reason or why, neighbours=tuple(near), **suggestion_for(pool, row))
             for pick, row, why, near in told
         ],
+        settings if chosen.strategy == one.name else {},
     )
 
 
@@ -195,9 +211,6 @@ def exam_picks(image_ids: Iterable[int]) -> list[Pick]:
 
 def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) -> Batch:
     """One round: learn from every answer so far, choose the n images to ask about next, and log them."""
-    broken = load_strategies(project)
-    if broken and (strategy or project.settings.strategy) not in strategies.names():
-        raise broken[0]
     board = read_board(project)
     try:
         learned = learn(board)
@@ -210,7 +223,7 @@ def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) ->
     exam = exam_picks(rng.permutation(board.exam_open + 1))
     picks = mix_exam(choice.picks, exam, n, share, rng, rest=not board.is_embedding)
     number = project.rounds.start(
-        choice.strategy, project.settings.strategy_settings, seed, 0 if learned is None else learned.labels
+        choice.strategy, dict(choice.settings), seed, 0 if learned is None else learned.labels
     )
     project.rounds.add_picks(number, picks)
     return Batch(round=number, strategy=choice.strategy, picks=tuple(picks))

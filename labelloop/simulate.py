@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labelloop import strategies
 from labelloop.errors import BadInput
-from labelloop.strategies import Value
+from labelloop.strategies import Strategy, Value
 from labelloop.train.head import Head, fit_head
 from labelloop.types import Floats, Ints, Pool
 
@@ -24,7 +24,7 @@ from labelloop.types import Floats, Ints, Pool
 def simulate(
     features: NDArray[np.floating[Any]],
     y: ArrayLike,
-    strategy: str = "auto",
+    strategy: Strategy | str = "auto",
     *,
     budgets: Sequence[int],
     test_features: NDArray[np.floating[Any]],
@@ -116,7 +116,7 @@ class Run:
     head: Head | None = None
 
     def until(
-        self, budget: int, batch: int, strategy: str, settings: Mapping[str, Value]
+        self, budget: int, batch: int, strategy: Strategy | str, settings: Mapping[str, Value]
     ) -> Iterator[tuple[float, float]]:
         """Ask batches until the budget is spent or nothing is open; yields seconds of choosing and of fitting."""
         n = len(self.person.y)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from labelloop import embed, strategies
+from labelloop import embed
 from labelloop.cli import main
 from labelloop.project import Project
 from tests.conftest import draw
@@ -58,7 +58,7 @@ def test_the_python_of_the_readme_runs(at_photos):
     )
     done = CliRunner().invoke(main, ["next", "leaves", "--strategy", "rare_first_of_readme"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "rare_first_of_readme" in strategies.names()
+    assert done.stdout.count("\n") == 20
 
 
 def test_the_commands_of_the_readme_run_in_their_order(at_photos):

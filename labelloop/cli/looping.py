@@ -89,10 +89,12 @@ def next_command(project: Path, n: int, strategy: str | None, as_json: bool) -> 
     ]
     if as_json:
         print_json(rows)
-        return
-    for row in rows:
-        click.echo(f"{row['file']}\t{row['reason']}")
-    if not rows:
+    else:
+        for row in rows:
+            click.echo(f"{row['file']}\t{row['reason']}")
+    if 0 < len(rows) < n:
+        say(f"{len(rows)} of the {n} images asked for are left.")
+    elif not rows:
         say("Nothing to label: every image is answered, or none is embedded yet (labelloop embed).")
 
 

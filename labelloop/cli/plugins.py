@@ -14,13 +14,12 @@ import click
 from labelloop import loop
 from labelloop.cli.apart import check_apart
 from labelloop.cli.options import PATH, json_option, project_argument
-from labelloop.cli.replay import COLD_START, OTHERS, material, refuse_again, registered, replay, table, verdict
+from labelloop.cli.replay import COLD_START, OTHERS, material, refuse_again, replay, table, verdict
 from labelloop.cli.terminal import Bar, print_json, say
-from labelloop.errors import BadStrategy
 from labelloop.project import Project
-from labelloop.strategies import Strategy, get, names
+from labelloop.strategies import Strategy
 from labelloop.strategies.check import Report, load, name_taken, needs_model
-from labelloop.strategies.folder import load_folder, load_installed
+from labelloop.strategies.registry import Offered, refuse_taken
 
 NAMED = 3  # pools named with a fault; the rest is counted
 
@@ -40,8 +39,8 @@ def strategies_command(project: Path | None, as_json: bool) -> None:
     labelloop strategies
     labelloop strategies leaves --json
     """
-    problems = load_all(project)
-    found = [described(get(name)) for name in names()]
+    offered = load_all(project)
+    found, problems = [described(one) for one in offered.known.values()], offered.problems
     if as_json:
         print_json({"strategies": found, "broken": [str(problem) for problem in problems]})
         return
@@ -54,10 +53,10 @@ def strategies_command(project: Path | None, as_json: bool) -> None:
         say("labelloop check says what to do about those that are broken.")
 
 
-def load_all(project: Path | None) -> list[BadStrategy]:
-    """Register installed ones and drop-ins, the project's too; returns what is broken."""
+def load_all(project: Path | None) -> Offered:
+    """What a project can use, or what all can."""
     if project is None:
-        return [*load_installed(), *load_folder(loop.OWN_STRATEGIES)]
+        return loop.load_strategies()
     with Project(project) as opened:
         return loop.load_strategies(opened)
 
@@ -167,18 +166,23 @@ def try_command(file: Path, project: Path, seeds: int, batch: int) -> None:
     labelloop try mine.py leaves
     labelloop try mine.py leaves --seeds 10 --batch 5
     """
-    with registered(load(file)) as own, Project(project) as opened:
-        for name in own:
-            refuse_again(get(name))
-            if needs_model(get(name)):
-                say(f"{name} needs a model: until labels of two classes are there, {COLD_START} chooses in its place.")
+    own = load(file)
+    with Project(project) as opened:
+        # A new version of one that the project has may be tried, so only names for all projects are taken.
+        taken = loop.load_strategies().known
+        for one in own:
+            refuse_taken(one, taken)
+            refuse_again(one)
+            if needs_model(one):
+                until = "until labels of two classes are there"
+                say(f"{one.name} needs a model: {until}, {COLD_START} chooses in its place.")
         found = material(opened, batch)
         say(found.words)
         with Bar("replays") as bar:
-            curves = replay(found, [*own, *OTHERS], seeds, batch, progress=bar.show)
+            curves = replay(found, [*own, *(taken[name] for name in OTHERS)], seeds, batch, progress=bar.show)
     click.echo("\n".join(table(curves)))
-    for name in own:
-        click.echo(verdict(curves, name, found))
+    for one in own:
+        click.echo(verdict(curves, one.name, found))
 
 
 COMMANDS = (strategies_command, check_command, try_command)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from labelloop.errors import BadInput
 from labelloop.metrics import ENOUGH
 from labelloop.project import Project
 from labelloop.simulate import simulate
-from labelloop.strategies import Strategy, get, names, registry
+from labelloop.strategies import Strategy, Value
 from labelloop.types import Floats, Ints
 
 OTHERS = ("auto", "random")
@@ -89,18 +88,6 @@ def _too_few(project: Project, found: Material, labels: int, wanted: int) -> str
     )
 
 
-@contextmanager
-def registered(found: Sequence[Strategy]) -> Iterator[list[str]]:
-    """The names of strategies that are registered meanwhile; raises BadStrategy where a name is taken by another."""
-    origin = found[0].origin
-    before = {name: get(name) for name in names() if get(name).origin == origin}
-    registry.replace(origin, {one.name: one for one in found})
-    try:
-        yield [one.name for one in found]
-    finally:
-        registry.replace(origin, before)
-
-
 def refuse_again(one: Strategy) -> None:
     """Raise BadInput for a strategy whose point no replay can show."""
     if one.again:
@@ -111,11 +98,11 @@ def refuse_again(one: Strategy) -> None:
 
 
 def replay(
-    found: Material, strategies: Sequence[str], seeds: int, batch: int, *, progress: Callable[[int, int], None]
+    found: Material, strategies: Sequence[Strategy], seeds: int, batch: int, *, progress: Callable[[int, int], None]
 ) -> Curves:
     """Accuracies of each strategy at growing label counts, one for each seed; all see the same images and test sets."""
     budgets = label_counts(found.chosen_from, batch)
-    curves: Curves = {name: {count: [] for count in budgets} for name in strategies}
+    curves: Curves = {one.name: {count: [] for count in budgets} for one in strategies}
     for played in play(found, strategies, seeds, batch, budgets, progress=progress):
         for count, point in zip(budgets, played.curve, strict=False):
             if point["labels"] == count:  # fewer: it offers no more
@@ -128,6 +115,7 @@ class Played:
     """One learning curve; `picked` in it are places in `pool`."""
 
     strategy: str
+    settings: dict[str, Value]  # its defaults
     seed: int
     curve: list[dict[str, Any]]
     pool: Ints  # rows of the material that were chosen from
@@ -135,7 +123,7 @@ class Played:
 
 def play(
     found: Material,
-    strategies: Sequence[str],
+    strategies: Sequence[Strategy],
     seeds: int,
     batch: int,
     budgets: Sequence[int],
@@ -145,12 +133,13 @@ def play(
     """Every strategy with every seed, seed by seed."""
     for seed in range(seeds):
         pool, test = _split(found, seed)
-        for k, name in enumerate(strategies):
+        for k, one in enumerate(strategies):
+            defaults = {name: setting.default for name, setting in one.settings.items()}
             progress(seed * len(strategies) + k, seeds * len(strategies))
             curve = simulate(
                 found.features[pool],
                 found.y[pool],
-                name,
+                one,
                 budgets=budgets,
                 test_features=found.features[test],
                 test_y=found.y[test],
@@ -159,7 +148,7 @@ def play(
                 classes=found.classes,
                 late={key: _cut(read, pool) for key, read in found.late.items()},
             )
-            yield Played(name, seed, curve, pool)
+            yield Played(one.name, defaults, seed, curve, pool)
 
 
 def label_counts(n: int, batch: int) -> list[int]:

@@ -29,7 +29,7 @@ from labelloop.cli.replay import Material, Played, material, play, refuse_again
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.errors import BadInput
 from labelloop.project import Project
-from labelloop.strategies import get
+from labelloop.strategies import Strategy
 
 RAW, PLOT = "curves.jsonl", "curves.svg"
 PACKAGES = ("labelloop", "numpy", "scipy")  # that curves may depend on
@@ -81,13 +81,14 @@ def simulate(
     is_project = (images / "project.db").is_file()
     if out.resolve().is_relative_to(images.resolve()):
         raise BadInput(f"results would go to {out}, inside {images}, which is left as it is; name another with --out")
-    names = _checked(strategies, images if is_project else None)
+    those = _checked(strategies, images if is_project else None)
+    names = [one.name for one in those]
     with _known(images, is_project, Network(backbone, weights), batch, out) as known:
         say(known.words)
         if known.material.chosen_from < budgets[-1]:
             say(f"Budgets end at {known.material.chosen_from} labels, all there are to choose from.")
         with Bar("curves") as bar:
-            played = list(play(known.material, names, seeds, batch, budgets, progress=bar.show))
+            played = list(play(known.material, those, seeds, batch, budgets, progress=bar.show))
         compared = {name: curves.collect({p.seed: p.curve for p in played if p.strategy == name}) for name in names}
         about = {"images": str(images), "features": known.made_by, "batch": batch, "budgets": budgets}
         _write(out / RAW, "".join(line(one, known, about) for one in played))
@@ -102,16 +103,18 @@ def simulate(
     say(f"Every curve: {files['raw']}; drawn: {files['plot']}")
 
 
-def _checked(strategies: str, project: Path | None) -> list[str]:
-    """Names of strategies that can be played, random among them; raises BadInput for one that is not there."""
-    for problem in load_all(project):
+def _checked(strategies: str, project: Path | None) -> list[Strategy]:
+    """Strategies that can be played, random among them; raises BadInput for one that is not there."""
+    offered = load_all(project)
+    for problem in offered.problems:
         say(f"broken: {problem}")
     names = list(dict.fromkeys(name.strip() for name in strategies.split(",") if name.strip()))
-    for name in names:
-        refuse_again(get(name))
     if not names:
         raise BadInput("no strategy is named; wanted names such as --strategies auto,random")
-    return names if OTHER in names else [*names, OTHER]
+    those = [offered.get(name) for name in (names if OTHER in names else [*names, OTHER])]
+    for one in those:
+        refuse_again(one)
+    return those
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def line(one: Played, known: Known, about: dict[str, Any]) -> str:
     picked = [known.paths[row] for row in one.pool[one.curve[-1]["picked"]]]
     values = {
         "strategy": one.strategy,
-        "settings": {name: setting.default for name, setting in get(one.strategy).settings.items()},
+        "settings": one.settings,
         "seed": one.seed,
         **about,
         "classes": list(known.material.classes),

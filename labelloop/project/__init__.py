@@ -6,6 +6,7 @@
     log         who answered what                       log.py
     rounds      what was chosen, what was measured      rounds.py
     jobs        background work                         jobs.py
+    drop_ins    strategies of its own, gone with it     loop.load_strategies reads them
 
 `features/`, `models/` and `thumbs/` beside the database can be deleted: they are made again.
 """
@@ -33,6 +34,7 @@ from labelloop.project.jobs import Job, Jobs
 from labelloop.project.log import Log
 from labelloop.project.rounds import Measured, Rounds
 from labelloop.project.schema import bring_up_to_date
+from labelloop.strategies.folder import DropIns
 from labelloop.types import Event, Settings, Source
 
 __all__ = [
@@ -85,6 +87,7 @@ class Project:
         self.log = Log(lambda: self.db)
         self.rounds = Rounds(lambda: self.db)
         self.jobs = Jobs(lambda: self.db)
+        self.drop_ins = DropIns(self.folder / "strategies")
 
     @classmethod
     def create(

@@ -31,7 +31,7 @@ class Chosen:
 def choose(
     pool: Pool,
     n: int,
-    name: str,
+    strategy: Strategy | str,
     rng: np.random.Generator,
     *,
     settings: Mapping[str, Value] | None = None,
@@ -39,11 +39,13 @@ def choose(
 ) -> Chosen:
     """At most n open rows, best first, ties broken by rng. The same rng state gives the same rows.
 
+    `strategy` may be a name of the registry; drop-ins of one project are not there (loop.load_strategies has them).
     A strategy that asks again also gets those of `pool.again`. Before the first model a strategy that needs one is
     replaced by `cold_start` (with its own defaults). Raises BadInput for an unknown name or setting, BadStrategy for
     one that fails or breaks the contract.
     """
-    asked, fallback = get(name), get(cold_start)
+    asked = strategy if isinstance(strategy, Strategy) else get(strategy)
+    fallback = get(cold_start)
     keywords = check_settings(asked, settings or {})
     first_time = pool
     if asked.again and pool.again is not None:

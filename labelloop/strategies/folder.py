@@ -1,45 +1,115 @@
 """Finds drop-in strategies: the *.py files of a strategies/ folder, and the entry points of installed packages.
 
 A drop-in file is executed when it is new or was changed. One that is broken is reported, and what it defined before
-stays in use. Left out: everything about images; nothing inside an image folder is ever executed.
+stays in use. What lies in a project's folder is known to that project alone (DropIns); all else goes to the registry.
+Left out: everything about images; nothing inside an image folder is ever executed.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from dataclasses import replace as changed
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from threading import Lock
 from types import CodeType, ModuleType
+from weakref import finalize
 
 from labelloop.errors import BadStrategy
 from labelloop.strategies.contract import Strategy, where
-from labelloop.strategies.registry import collect, replace
+from labelloop.strategies.registry import collect, everything, refuse_taken, replace
 
 GROUP = "labelloop.strategies"
 
+Stamp = tuple[int, int]
+
+
+@dataclass
+class _Read:
+    """What is known of one file."""
+
+    stamp: Stamp  # (mtime in ns, size) when it was last executed
+    found: dict[str, Strategy]  # defined by the newest version that worked
+    problem: BadStrategy | None
+
+
+class DropIns:
+    """The strategies of all *.py files in a folder, but for those whose name starts with _. Safe to share by threads.
+
+    They are nobody's but the owner's, and gone with this object. No folder, no strategies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[Path, _Read] = {}  # in the order in which they were found: names are for who came first
+        self._modules: dict[str, ModuleType | None] = {}
+        self._lock = Lock()
+        finalize(self, _forget, self._modules).atexit = False
+
+    def load(self, taken: Mapping[str, Strategy]) -> tuple[dict[str, Strategy], list[BadStrategy]]:
+        """What they are at present, and a problem for each file that is broken or wants a name that is taken.
+
+        Cheap to call again: only files that changed are executed.
+        """
+        with self._lock:
+            self._follow()
+            return self._usable(taken)
+
+    def _follow(self) -> None:
+        stamps = _stamps(self._folder.resolve())
+        for gone in self._files.keys() - stamps.keys():
+            del self._files[gone]
+            _forget({_module_name(gone): self._modules.pop(_module_name(gone))})
+        for file, stamp in stamps.items():
+            old = self._files.get(file)
+            if old is None or old.stamp != stamp:
+                self._files[file] = self._read(file, stamp, {} if old is None else old.found)
+
+    def _read(self, file: Path, stamp: Stamp, before: dict[str, Strategy]) -> _Read:
+        try:
+            return _Read(stamp, execute(file), None)
+        except BadStrategy as problem:
+            return _Read(stamp, before, problem)
+        finally:
+            self._modules[_module_name(file)] = sys.modules.get(_module_name(file))
+
+    def _usable(self, taken: Mapping[str, Strategy]) -> tuple[dict[str, Strategy], list[BadStrategy]]:
+        own: dict[str, Strategy] = {}
+        problems: dict[Path, BadStrategy] = {}
+        for file, read in self._files.items():
+            for name, one in read.found.items():
+                try:
+                    refuse_taken(one, {**taken, **own})
+                    own[name] = one
+                except BadStrategy as problem:
+                    problems.setdefault(file, problem)
+            if read.problem is not None:
+                problems[file] = read.problem
+        return own, [problems[file] for file in sorted(problems)]
+
+
 _lock = Lock()
-_stamps: dict[Path, tuple[int, int]] = {}  # (mtime in ns, size) of each file when it was last executed
-_problems: dict[Path, BadStrategy] = {}
+_folders: dict[Path, DropIns] = {}
 _installed: set[str] = set()
 
 
 def load_folder(folder: Path) -> list[BadStrategy]:
-    """Register the strategies of all *.py files in a folder, but for those whose name starts with _.
+    """Register the drop-ins of a folder for all projects; those of files that are gone leave the registry.
 
-    Cheap to call again: only files that changed are executed, and the strategies of files that are gone leave the
-    registry. Returns one problem for each file that is broken at present; the others work. No folder, no strategies.
+    Cheap to call again. Returns one problem for each file that is broken at present; the others work.
     """
+    home = folder.resolve()
     with _lock:
-        home = folder.resolve()
-        files = sorted(file for file in home.glob("*.py") if not file.name.startswith("_"))
-        for gone in [file for file in _stamps if file.parent == home and file not in files]:
-            _forget(gone)
-        for file in files:
-            _refresh(file)
-        return [_problems[file] for file in files if file in _problems]
+        known = everything()
+        before = {name: one for name, one in known.items() if Path(one.origin).parent == home}
+        others = {name: one for name, one in known.items() if name not in before}
+        found, problems = _folders.setdefault(home, DropIns(home)).load(others)
+        if found != before:
+            replace({one.origin for one in before.values()}, found)
+        return problems
 
 
 def load_installed() -> list[BadStrategy]:
@@ -49,26 +119,6 @@ def load_installed() -> list[BadStrategy]:
     """
     with _lock:
         return [problem for point in entry_points(group=GROUP) if (problem := _load_entry(point))]
-
-
-def _refresh(file: Path) -> None:
-    status = file.stat()
-    stamp = (status.st_mtime_ns, status.st_size)
-    if _stamps.get(file) == stamp:
-        return
-    _stamps[file] = stamp
-    _problems.pop(file, None)
-    try:
-        replace(str(file), execute(file))
-    except BadStrategy as problem:
-        _problems[file] = problem
-
-
-def _forget(file: Path) -> None:
-    del _stamps[file]
-    _problems.pop(file, None)
-    sys.modules.pop(_module_name(file), None)
-    replace(str(file), {})
 
 
 def execute(file: Path) -> dict[str, Strategy]:
@@ -99,6 +149,25 @@ def _load_entry(point: EntryPoint) -> BadStrategy | None:
         return BadStrategy(f"installed strategy {point.name} ({origin}): {type(error).__name__}: {error}")
     _installed.add(point.value)
     return None
+
+
+def _stamps(home: Path) -> dict[Path, Stamp]:
+    stamps = {}
+    for file in sorted(home.glob("*.py")):
+        if not file.name.startswith("_"):
+            try:
+                status = file.stat()
+            except FileNotFoundError:  # it went a moment ago
+                continue
+            stamps[file] = (status.st_mtime_ns, status.st_size)
+    return stamps
+
+
+def _forget(modules: Mapping[str, ModuleType | None]) -> None:
+    """Take modules out of Python's list, but for those of the same file that another owner has executed since."""
+    for name, module in modules.items():
+        if sys.modules.get(name) is module:
+            sys.modules.pop(name, None)
 
 
 def _module_name(file: Path) -> str:

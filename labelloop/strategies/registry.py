@@ -1,14 +1,17 @@
-"""The strategies there are, by name. Adding one = writing one function under `@strategy`.
+"""The strategies for all projects, by name. Adding one = writing one function under `@strategy`.
 
-Here in the page of its family, in a project's `strategies/` folder (folder.py finds those), or in an installed package.
+In the page of its family, in the repository's `strategies/` folder, or in an installed package (folder.py finds those).
+Left out: drop-ins of one project, which nobody else sees; they are in what that project is Offered.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from threading import Lock
 from typing import overload
 
 from labelloop.errors import BadInput, BadStrategy
@@ -16,6 +19,27 @@ from labelloop.strategies.contract import Function, Strategy, describe
 
 _registry: dict[str, Strategy] = {}
 _collecting: ContextVar[dict[str, Strategy]] = ContextVar("collecting", default=_registry)
+_lock = Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The strategies that one project can use, by name, sorted; and what is wrong with files that should define some.
+
+    Those for all projects, and drop-ins of its own.
+    """
+
+    known: Mapping[str, Strategy]
+    problems: Sequence[BadStrategy] = ()
+
+    def get(self, name: str) -> Strategy:
+        """The strategy of that name; raises the first problem where there is one, which may be why it is not there.
+
+        Else raises BadInput with the names there are and the closest one.
+        """
+        if name not in self.known and self.problems:
+            raise self.problems[0]
+        return _find(name, self.known)
 
 
 @overload
@@ -40,16 +64,25 @@ def strategy(function: Function | None = None, *, again: bool = False) -> Functi
 
 def get(name: str) -> Strategy:
     """The strategy of that name; raises BadInput with the names there are and the closest one."""
-    if name in _registry:
-        return _registry[name]
-    close = difflib.get_close_matches(name, names(), n=1)
+    return _find(name, _registry)
+
+
+def _find(name: str, known: Mapping[str, Strategy]) -> Strategy:
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
-    raise BadInput(f"no strategy is called {name!r}{hint} There are: {', '.join(names())}")
+    raise BadInput(f"no strategy is called {name!r}{hint} There are: {', '.join(sorted(known))}")
 
 
 def names() -> list[str]:
     """All names there are, sorted."""
     return sorted(_registry)
+
+
+def everything() -> dict[str, Strategy]:
+    """All strategies for all projects at this moment, by name."""
+    return _registry.copy()
 
 
 @contextmanager
@@ -63,13 +96,16 @@ def collect() -> Iterator[dict[str, Strategy]]:
         _collecting.reset(token)
 
 
-def replace(origin: str, found: Mapping[str, Strategy]) -> None:
-    """Swap all strategies of one origin for the found ones, or none of them when a name is taken elsewhere."""
-    for one in found.values():
-        refuse_taken(one, _registry)
-    for name in [name for name, old in _registry.items() if old.origin == origin and name not in found]:
-        del _registry[name]
-    _registry.update(found)
+def replace(origins: str | Collection[str], found: Mapping[str, Strategy]) -> None:
+    """Swap all strategies of these origins for the found ones, or none of them when a name is taken elsewhere."""
+    old = {origins} if isinstance(origins, str) else set(origins)
+    with _lock:
+        others = {name: one for name, one in _registry.items() if one.origin not in old}
+        for one in found.values():
+            refuse_taken(one, others)
+        _registry.update(found)  # first: another thread never misses one that stays
+        for name in _registry.keys() - others.keys() - found.keys():
+            del _registry[name]
 
 
 def refuse_taken(new: Strategy, known: Mapping[str, Strategy]) -> None:

@@ -7,16 +7,15 @@ The widgets come from the strategy's signature. Left out: finding drop-ins (stra
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from labelloop import strategies
 from labelloop.errors import BadStrategy, LabelloopError
 from labelloop.live import Live
-from labelloop.loop import OWN_STRATEGIES, load_strategies
+from labelloop.loop import load_strategies
 from labelloop.project import Project
 from labelloop.server import desk
 from labelloop.strategies import Setting, Strategy, Value
@@ -55,8 +54,8 @@ def _is_behind(live: Live) -> bool:
 
 def _panel(key: str, live: Live) -> None:
     name, _ = _in_use(live)
-    broken = load_strategies(live.project)
-    known = {one.name: one for one in offered(live.project)}
+    found = load_strategies(live.project)
+    known, broken = {one.name: one for one in in_order(found.known.values(), live.project)}, found.problems
     with st.expander(f"**Strategy** · {plain(name)}", key=f"strategy panel {key}"):
         for problem in broken:
             st.markdown(f":red[{plain(str(problem))}]")
@@ -87,20 +86,17 @@ def _who_chose(live: Live, broken: Sequence[BadStrategy]) -> str:
 # -- the list ----------------------------------------------------------------------------------------------------------
 
 
-def offered(project: Project) -> list[Strategy]:
-    """The strategies of this project: the default, its own files, other files and packages, the other built-in ones."""
-    own = project.folder / "strategies"
-    ours = {OWN_STRATEGIES.resolve(), own}
-    known = [strategies.get(name) for name in strategies.names()]
-    # Another project that is open in this server may have brought files of its own.
-    here = [one for one in known if not _is_file(one) or Path(one.origin).parent in ours]
-    return sorted(
-        here, key=lambda one: (one.name != DEFAULT, Path(one.origin).parent != own, _is_built_in(one), one.name)
-    )
+def in_order(known: Iterable[Strategy], project: Project) -> list[Strategy]:
+    """The default, the project's own files, other files and packages, the other built-in ones."""
+    return sorted(known, key=lambda one: (one.name != DEFAULT, not _is_own(one, project), _is_built_in(one), one.name))
 
 
 def _is_built_in(one: Strategy) -> bool:
     return one.origin.startswith("labelloop.strategies.")
+
+
+def _is_own(one: Strategy, project: Project) -> bool:
+    return Path(one.origin).parent == (project.folder / "strategies").resolve()
 
 
 def _is_file(one: Strategy) -> bool:
@@ -114,7 +110,7 @@ def origin(one: Strategy, project: Project) -> str:
     if not _is_file(one):
         return f"package {one.origin.partition(':')[0]}"
     file = Path(one.origin)
-    whose = "this project" if file.is_relative_to(project.folder) else "labelloop"
+    whose = "this project" if _is_own(one, project) else "labelloop"
     return f"file strategies/{file.name} of {whose}"
 
 
