@@ -7,7 +7,7 @@ import pytest
 
 from labelloop.errors import BadStrategy, NeedsModel
 from labelloop.strategies import choose
-from labelloop.strategies.uncertainty import BLOCK, chances, doubt, shannon, torn
+from labelloop.strategies.uncertainty import CELLS, FEW, chances, doubt, shannon, torn
 from labelloop.types import Pool
 
 
@@ -44,12 +44,17 @@ def test_entropy_is_between_0_for_one_certain_class_and_log_c():
     assert shannon(np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25] * 4])).tolist() == [0, np.log(2), np.log(4)]
 
 
-def test_blocks_are_put_together_in_order():
-    proba = np.random.default_rng(0).dirichlet(np.ones(5), 2 * BLOCK + 3).astype(np.float32)
+@pytest.mark.parametrize("n_classes", [2, 5, FEW, FEW + 1])
+def test_blocks_are_put_together_in_order(n_classes):
+    proba = np.random.default_rng(0).dirichlet(np.ones(n_classes), 2 * CELLS // n_classes + 3).astype(np.float32)
+    proba[:9] = np.roll(proba[:9].round(1), 1)  # ties, and probabilities of 0
     two = np.sort(proba, axis=1)[:, -2:]
     assert np.array_equal(doubt(proba), 1 - (two[:, 1] - two[:, 0]))
-    chosen = choose(pool_of(proba), 1, "entropy", np.random.default_rng(0))
-    assert chosen.rows.tolist() == [int(np.argmax(-(proba * np.log(proba)).sum(axis=1)))]
+    everything = choose(pool_of(proba), len(proba), "least_confidence", np.random.default_rng(0))
+    assert np.array_equal(everything.scores, np.sort(1 - two[:, 1])[::-1])
+    nats = -(proba.astype(float) * np.log(np.maximum(proba, 1e-30, dtype=float))).sum(axis=1)
+    chosen = choose(pool_of(proba), len(proba), "entropy", np.random.default_rng(0))
+    assert np.allclose(chosen.scores, nats[chosen.rows], atol=1e-6)
 
 
 def test_one_class_leaves_no_doubt():

@@ -19,7 +19,8 @@ from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.registry import strategy
 from labelloop.types import Floats, Ints, Pool
 
-BLOCK = 8192  # rows of probabilities looked at a time: at 1M × 100 a copy of them all would be 400 MB
+CELLS = 2**17  # probabilities looked at a time: they stay in the cache, and at 1M × 100 a copy of all would be 400 MB
+FEW = 50  # classes up to which numpy is faster class by class than row by row
 SURE = 0.9  # from here on the second best class is not worth a word
 NO_DOUBT = 1e-7  # stands for a doubt of 0, which a lottery could never draw; float32 cannot tell it from 0
 MOST_POWER = 10.0  # beyond it a lottery is margin in all but name
@@ -35,10 +36,14 @@ def torn(pool: Pool, row: int) -> str:
 
     Raises NeedsModel before the first model.
     """
-    proba = pool.proba[row]
-    order = np.argsort(-proba, kind="stable")[:2]
-    words = [f"{pool.classes[k]} {100 * proba[k]:.0f} %" for k in order]
-    return f"sure: {words[0]}" if proba[order[0]] >= SURE else f"unsure: {', '.join(words)}"
+    proba = pool.proba[row].copy()
+    first = proba.argmax()
+    best = proba[first]
+    if best >= SURE:
+        return f"sure: {_percent(pool, first, best)}"
+    proba[first] = -1
+    second = proba.argmax()  # two looks take a third of the time of a sort, which is felt where it is said 100 times
+    return f"unsure: {_percent(pool, first, best)}, {_percent(pool, second, proba[second])}"
 
 
 def shannon(proba: NDArray[np.floating[Any]]) -> Floats:
@@ -60,7 +65,7 @@ def least_confidence(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
 
     Lewis, Gale: A sequential algorithm for training text classifiers, SIGIR 1994. O(n c).
     """
-    return because(1 - pool.proba.max(axis=1), lambda row: torn(pool, row))
+    return because(_in_blocks(lambda proba: 1 - _largest(proba), pool.proba), lambda row: torn(pool, row))
 
 
 @strategy
@@ -160,6 +165,10 @@ def _in_turn(a: Ints, b: Ints) -> Ints:
     return np.concatenate([a, b])[np.argsort(turn, kind="stable")]
 
 
+def _percent(pool: Pool, k: np.int64, chance: np.float32) -> str:
+    return f"{pool.classes[k]} {100 * float(chance):.0f} %"
+
+
 def _one_in(chance: float) -> str:
     odds = 1 / chance
     return f"1 in {odds:,.0f}" if 100 <= odds < 1e9 else f"1 in {odds:.3g}"
@@ -168,10 +177,29 @@ def _one_in(chance: float) -> str:
 def _one_minus_margin(proba: Floats) -> Floats:
     if proba.shape[1] < 2:
         return np.zeros(len(proba), np.float32)
-    best = np.partition(proba, -2, axis=1)[:, -2:]
-    return 1 - (best[:, 1] - best[:, 0])
+    first, second = _two_largest(proba)
+    return 1 - (first - second)
+
+
+def _largest(proba: Floats) -> Floats:
+    largest: Floats = proba.max(axis=1) if proba.shape[1] > FEW else np.ascontiguousarray(proba.T).max(axis=0)
+    return largest
+
+
+def _two_largest(proba: Floats) -> tuple[Floats, Floats]:
+    """The largest and the second largest of each row (n, c), c at least 2: twice as fast as to partition each."""
+    if proba.shape[1] > FEW:
+        rest, largest = proba.copy(), (np.arange(len(proba)), proba.argmax(axis=1))
+        rest[largest] = -1
+        return proba[largest], rest.max(axis=1)
+    one, other, *columns = np.ascontiguousarray(proba.T)
+    first, second = np.maximum(one, other), np.minimum(one, other)
+    for column in columns:
+        second = np.maximum(second, np.minimum(first, column))
+        first = np.maximum(first, column)
+    return first, second
 
 
 def _in_blocks(measure: Callable[[Floats], Floats], proba: Floats) -> Floats:
-    starts = range(0, max(len(proba), 1), BLOCK)
-    return np.concatenate([measure(proba[start : start + BLOCK]) for start in starts])
+    step = CELLS // (proba.shape[1] + 1) + 1
+    return np.concatenate([measure(proba[start : start + step]) for start in range(0, max(len(proba), 1), step)])
