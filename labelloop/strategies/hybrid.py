@@ -9,7 +9,7 @@ from labelloop.strategies.distances import read
 from labelloop.strategies.diversity import herd
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import doubt, torn
-from labelloop.strategies.variance import Weigh, most_informative
+from labelloop.strategies.variance import WINDOW, Weigh, most_informative
 from labelloop.types import Floats, Ints, Pool
 
 KNOWN = 2048  # answers of either kind that the guess rests on whether an image will get a label
@@ -34,8 +34,7 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     def why(row: int) -> str:
         k = place[row]
         unsure = "" if pool.probabilities is None else torn(pool, row)
-        none = ", none labeled" if chosen.alone[k] else ""
-        stands = f"stands for {chosen.alike[k]} images like it{none}" if chosen.alike[k] > 1 else ""
+        stands = _stands_for(int(chosen.alike[k]), bool(chosen.alone[k]), exactly=len(pool.unlabeled) <= WINDOW)
         return "; ".join(part for part in (unsure, stands) if part) or "like no other image"
 
     return because(in_order(pool, chosen.rows), why)
@@ -68,6 +67,13 @@ def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
     X = read(pool, np.concatenate(known))
     head = fit_head(X, np.repeat([1, 0], [len(part) for part in known]), 2)
     return lambda rows: head.predict_proba(read(pool, rows))[:, 1]
+
+
+def _stands_for(others: int, alone: bool, *, exactly: bool) -> str:
+    if not others:
+        return ""
+    images = f"{'' if exactly else 'about '}{others:,} image{'s' * (others != 1)} like it"
+    return f"stands for {images}{', none labeled' * alone}"
 
 
 def _doubt(pool: Pool, rows: Ints) -> Floats:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelloop.strategies.distances import read
+from labelloop.strategies.distances import blocks, read
 from labelloop.types import Floats, Ints, Pool
 
 WINDOW = 4096  # open rows whose uncertainty counts, drawn at random for every AT_ONCE picks
@@ -35,8 +35,8 @@ class Informative:
     """k chosen rows, best first, and what can be said of each."""
 
     rows: Ints  # (k,)
-    alike: Ints  # (k,) open images that it stands for, about
-    alone: Ints  # (k,) 1 where no label is as near as these, else 0
+    alike: Ints  # (k,) other open images that it stands for; an estimate where there are more than WINDOW
+    alone: Ints  # (k,) 1 where no image with a label, or on a screen, is as near as these, else 0
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Process:
     cov: Floats  # (c, w) between candidates and rows
     prior: Floats  # (c, w) the same before any label
     var: Floats  # (c,)
-    like_labeled: Floats  # (c,) prior covariance with the nearest labeled or chosen row
+    square: float  # radius² of the covariance
 
     def gain(self, weight: Floats, noise: Floats, buffer: Floats) -> Floats:
         """Weighted variance (c,) that a label at each candidate would take away."""
@@ -92,8 +92,9 @@ def most_informative(
             noise = NOISE / np.maximum(doubt(at) if doubt else 1.0, NEVER_ZERO) ** 2 * np.ones(len(at), np.float32)
             factor = answered(at) if answered else np.ones(len(at), np.float32)
             new = _greedy(process, weight, candidates, noise.astype(np.float32), factor, min(n - len(picks), AT_ONCE))
-            alike = (process.prior[new] >= LIKE) @ np.ones(len(rows)) * len(left) / len(rows)
-            parts.append((at[new], alike.round().astype(np.int64), (process.like_labeled[new] < LIKE).astype(np.int64)))
+            alike = (np.count_nonzero(process.prior[new] >= LIKE, axis=1) - 1) * len(left) / len(rows)
+            alone = _nearest_label(pool, at[new], process.square) < LIKE
+            parts.append((at[new], alike.round().astype(np.int64), alone.astype(np.int64)))
             picks = np.concatenate([picks, at[new]])
             left = np.setdiff1d(left, at[new], assume_unique=True)
     return Informative(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -118,14 +119,22 @@ def _process(pool: Pool, rows: Ints, candidates: Ints, picks: Ints, rng: np.rand
     prior = _covariance(X[candidates], X, square)
     known = np.concatenate([_at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
     if not len(known):
-        return Process(prior.copy(), prior, np.ones(len(candidates), np.float32), np.zeros(len(candidates), np.float32))
+        return Process(prior.copy(), prior, np.ones(len(candidates), np.float32), square)
     L = read(pool, known)
     inner, outer = _covariance(L, L, square), _covariance(L, X, square)
     inner[np.diag_indices_from(inner)] += NOISE
     A = solve_triangular(cholesky(inner, lower=True), outer, lower=True)  # (m, w)
     B = A[:, candidates]
     cov = prior - B.T @ A
-    return Process(cov, prior, np.maximum(1 - (B**2).sum(axis=0), 1e-9), outer[:, candidates].max(axis=0))
+    return Process(cov, prior, np.maximum(1 - (B**2).sum(axis=0), 1e-9), square)
+
+
+def _nearest_label(pool: Pool, rows: Ints, square: float) -> Floats:
+    """Prior covariance (len(rows),) with the nearest covered row: of all, as a reason must not overlook one."""
+    X, like = read(pool, rows), np.zeros(len(rows), np.float32)
+    for _, labeled in blocks(pool, pool.covered):
+        like = np.maximum(like, _covariance(X, labeled, square).max(axis=1))
+    return like
 
 
 def _covariance(X: Floats, Y: Floats, square: float) -> Floats:
