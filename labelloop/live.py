@@ -283,7 +283,7 @@ class Live:
             choice = choose_by(works, {})
         except (BadStrategy, BadInput):  # it is gone, or fails by now
             works, choice = "auto", choose_by("auto", {})
-        self.notice = f"{said} Going on with {works!r}{' and its defaults' if works == wanted else ''}."
+        self.notice = f"{said.rstrip('.')}. Going on with {works!r}{' and its defaults' if works == wanted else ''}."
         return choice
 
     def _log_picks(self) -> None:

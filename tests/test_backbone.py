@@ -323,6 +323,39 @@ def test_an_unreadable_image_is_told_and_stepped_over(tmp_path, store):
     assert store.missing(6).tolist() == [2, 5]
 
 
+class Blind(RedCounter):
+    """Knows nothing to say about images 2, 3 and 5."""
+
+    def forward(self, prepared):
+        return np.array([{2: np.nan, 3: 0, 5: np.inf}.get(red, red) for red in prepared], np.float32)[:, None]
+
+
+def test_an_image_without_usable_features_is_told_and_stepped_over(tmp_path, store):
+    paths = draw(tmp_path / "images", 6)
+    problems = {}
+    assert list(embed_missing(paths, store, Blind(), on_problem=problems.__setitem__)) == [4, 6]
+    said = "red computes NaN, infinity or only zeros from it; replace the image, or use another backbone"
+    assert problems == {k: f"image {str(paths[k - 1][1])!r}: {said}" for k in (2, 3, 5)}
+    features, done = store.read()
+    assert done.tolist() == [True, False, False, True, False, True]
+    assert features[:, 0].tolist() == [1, 0, 0, 4, 0, 6]
+
+
+def test_a_batch_without_any_usable_features_does_not_stop_the_rest(tmp_path, store):
+    paths = draw(tmp_path / "images", 6)
+    problems = {}
+    assert list(embed_missing(paths, store, Blind(), on_problem=problems.__setitem__, batch=1)) == [1, 2, 3, 4, 5, 6]
+    assert sorted(problems) == [2, 3, 5]
+    assert store.missing(6).tolist() == [2, 3, 5]
+
+
+def test_weights_that_give_nan_for_any_image_are_refused_at_once(tmp_path, state):
+    name = next(name for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 4)
+    save_file({**state, name: torch.full_like(state[name], float("nan"))}, tmp_path / "torn.safetensors")
+    with pytest.raises(BadWeights, match="NaN or infinity from a plain image: its weights are broken"):
+        load_backbone(TINY, tmp_path / "torn.safetensors", device="cpu", announce=quiet)
+
+
 KILLED = """
 import sys
 from pathlib import Path

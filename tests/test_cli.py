@@ -242,6 +242,17 @@ def test_next_in_words_and_with_a_strategy(project):
     assert "did you mean 'margin'?" in error("next", project, "--strategy", "margni")
 
 
+def test_next_says_when_fewer_are_left_than_asked_for(project):
+    embed_here(project)
+    said = run("next", project, "-n", 20)
+    assert said.stderr == "12 of the 20 images asked for are left.\n"
+    assert said.stdout.count("\n") == 12
+    said = run("next", project, "-n", 20, "--json")
+    assert said.stderr == "12 of the 20 images asked for are left.\n"
+    assert len(json.loads(said.stdout)) == 12
+    assert run("next", project, "-n", 12).stderr == ""
+
+
 def test_embedding_twice_goes_on_where_it_was(project, photos):
     embed_here(project)
     draw(photos / "red" / "new.png", RED, 50)

@@ -121,6 +121,7 @@ def test_create_replaces_leftovers_but_never_a_finished_store(store):
         ([0], [[1, 2, 3]], "ids 0 to 0 do not fit"),
         ([6], [[1, 2, 3]], "do not fit a store of 5"),
         ([1], [[1, 2, np.nan]], "NaN"),
+        ([1, 2], [[1, 2, 3], [0, 0, 0]], "a row of zeros"),
     ],
 )
 def test_write_refuses_what_does_not_fit_and_marks_nothing(store, ids, features, complaint):

@@ -209,6 +209,82 @@ def test_a_broken_strategy_is_said_and_the_page_goes_on(live):
     assert live.state()["notice"] is None
 
 
+MINE = """
+from labelloop import strategy
+
+@strategy
+def mine(pool, n, rng, *, sign: float = 1.0):
+    "By number."
+    return {} * sign * pool.ids
+"""
+
+
+def write(project, sign, file="mine.py"):
+    (project.folder / "strategies").mkdir(exist_ok=True)
+    (project.folder / "strategies" / file).write_text(MINE.format(sign))
+
+
+def queue(live):
+    return [pick.image_id for pick in live._newcomer.queue if not pick.held_out]
+
+
+def test_two_open_projects_each_run_their_own_file_of_one_name(make_project, photos):
+    """Both threads run; each project's file sorts the other way round, and then they are swapped."""
+    lives = []
+    for name, sign in (("one", +1), ("two", -1)):
+        project = make_project(photos, name=name, held_out=0.25)
+        embed_by_color(project)
+        write(project, sign)
+        project.change_settings(strategy="mine")
+        lives.append(Live(project))
+    for live in lives:
+        live.start()
+    try:
+        for swap in (+1, -1):
+            for k, live in enumerate(lives):
+                write(live.project, swap * (+1, -1)[k])
+                label(live, int(np.flatnonzero(live.board.held_out)[swap]) + 1)  # of the exam: the queue stays whole
+            one, two = map(queue, lives)
+            assert one == sorted(one, reverse=swap == +1)
+            assert two == sorted(two, reverse=swap == -1)
+            assert min(len(one), len(two)) > 5
+            assert [live.notice for live in lives] == [None, None]
+    finally:
+        for live in lives:
+            live.close()
+
+
+def test_settings_that_make_auto_fail_do_not_stop_the_queue(project):
+    embed_by_color(project)
+    project.change_settings(strategy="auto", strategy_settings={"no_such": 1})
+    live = Live(project)
+    live._follow()
+    assert len(queue(live)) > 5
+    assert live.ran in ("auto", "max_herding")
+    assert "auto has no setting 'no_such'" in live.notice
+    assert live.notice.endswith("Going on with 'auto' and its defaults.")
+    row = project.db.conn.execute("SELECT settings FROM rounds ORDER BY id DESC").fetchone()
+    assert row["settings"] == "{}"
+
+
+def test_the_strategy_that_worked_before_goes_on_with_its_defaults_or_auto_does(project):
+    embed_by_color(project)
+    write(project, +1)
+    project.change_settings(strategy="mine", strategy_settings={"sign": -1.0})
+    live = Live(project)
+    live._follow()
+    assert queue(live) == sorted(queue(live))
+    project.change_settings(strategy="margin", strategy_settings={"no_such": 1})
+    live._follow()
+    assert queue(live) == sorted(queue(live), reverse=True)
+    assert live.notice.endswith("Going on with 'mine'.")
+    (project.folder / "strategies" / "mine.py").unlink()
+    project.change_settings(strategy_settings={"no_such": 2})
+    live._follow()
+    assert len(queue(live)) > 5
+    assert live.notice == "margin has no setting 'no_such'; its settings: none. Going on with 'auto'."
+
+
 def test_new_images_and_features_arrive(project):
     """The page is open while the images are still being embedded."""
     features = embed_by_color(project, "elsewhere")

@@ -1,6 +1,10 @@
 """One round: what a model may see, what a strategy may choose, what a person is told."""
 
 import dataclasses
+import gc
+import json
+import sys
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -8,8 +12,10 @@ import pytest
 from labelloop.board import read_board
 from labelloop.errors import BadInput, BadStrategy, CannotTrain
 from labelloop.features import FeatureStore
-from labelloop.loop import choose, exam_picks, learn, mix_exam, next_batch, pool_of
+from labelloop.loop import choose, exam_picks, learn, load_strategies, mix_exam, next_batch, pool_of
+from labelloop.project import Project
 from labelloop.reasons import doubt_about, explain, nearest_labeled
+from labelloop.strategies import get, names
 from labelloop.types import Event, Pick
 from tests.conftest import embed_by_color, truth
 
@@ -246,6 +252,111 @@ def test_a_broken_drop_in_is_named_with_file_and_line(embedded):
     with pytest.raises(BadStrategy, match=r"broken.py, line 2: ZeroDivisionError"):
         next_batch(embedded, 5, strategy="mine_that_is_broken")
     assert len(next_batch(embedded, 5)) == 5
+
+
+def write(project, expression, name="mine", file="mine.py"):
+    """A drop-in of a project, whose scores are an expression."""
+    folder = project.folder / "strategies"
+    folder.mkdir(exist_ok=True)
+    (folder / file).write_text(
+        "import numpy as np\nfrom labelloop import strategy\n\n@strategy\n"
+        f"def {name}(pool, n, rng, *, sign: float = 1.0):\n    'Any.'\n    return {expression}\n"
+    )
+
+
+def chosen_by(project, name):
+    return [pick.image_id for pick in next_batch(project, 40, strategy=name) if not pick.held_out]
+
+
+def test_two_open_projects_may_have_drop_ins_of_one_name(embedded, make_project, photos):
+    twin = make_project(photos, name="twin", held_out=0.25)
+    embed_by_color(twin)
+    write(embedded, "pool.ids * 1.0")
+    write(twin, "pool.ids * -1.0")
+    rising = sorted(split(embedded)[0].tolist())
+    for _ in range(2):
+        assert chosen_by(embedded, "mine") == rising[::-1]
+        assert chosen_by(twin, "mine") == rising
+    assert load_strategies(embedded).problems == load_strategies(twin).problems == []
+    write(embedded, "-1.0 * pool.ids")
+    assert chosen_by(embedded, "mine") == rising
+    (twin.folder / "strategies" / "mine.py").unlink()
+    with pytest.raises(BadInput, match="no strategy is called 'mine'"):
+        next_batch(twin, 5, strategy="mine")
+    assert chosen_by(embedded, "mine") == rising
+
+
+def test_what_a_closed_project_brought_is_gone(make_project, photos):
+    folder = make_project(photos, name="twin").folder
+    with Project(folder) as opened:
+        write(opened, "pool.ids * 1.0")
+        found = load_strategies(opened).get("mine")
+        assert found.function.__module__ in sys.modules
+        module = found.function.__module__
+    del opened, found
+    gc.collect()
+    assert module not in sys.modules
+    assert "mine" not in names()
+    assert "mine" not in load_strategies().known
+
+
+def test_an_own_strategy_never_takes_the_name_of_one_for_all(embedded):
+    write(embedded, "pool.ids * 1.0", name="margin")
+    found = load_strategies(embedded)
+    assert found.known["margin"] is get("margin")
+    (problem,) = found.problems
+    assert str(embedded.folder / "strategies" / "mine.py") in str(problem)
+    assert "the name is taken by labelloop.strategies.uncertainty; give it another one" in str(problem)
+
+
+def test_of_two_own_files_with_one_name_the_first_keeps_it_until_it_is_gone(embedded):
+    write(embedded, "pool.ids * 1.0", file="one.py")
+    write(embedded, "pool.ids * -1.0", file="two.py")
+    one, two = (str(embedded.folder / "strategies" / name) for name in ("one.py", "two.py"))
+    found = load_strategies(embedded)
+    assert found.known["mine"].origin == one
+    assert [str(problem) for problem in found.problems] == [
+        f"mine ({two}): the name is taken by {one}; give it another one"
+    ]
+    (embedded.folder / "strategies" / "one.py").unlink()
+    found = load_strategies(embedded)
+    assert (found.known["mine"].origin, found.problems) == (two, [])
+    write(embedded, "pool.ids * 1.0", file="one.py")
+    assert load_strategies(embedded).known["mine"].origin == two  # it is in use, and sorts last
+
+
+def test_only_changed_files_are_executed_again_whoever_asks(embedded):
+    write(embedded, "pool.ids * 1.0")
+    functions = []
+    threads = [Thread(target=lambda: functions.append(load_strategies(embedded).get("mine").function)) for _ in "1234"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(functions) == 4
+    assert len(set(functions)) == 1
+    write(embedded, "-1.0 * pool.ids")
+    assert load_strategies(embedded).get("mine").function is not functions[0]
+
+
+def test_stored_settings_are_for_their_strategy_only(embedded):
+    write(embedded, "sign * pool.ids")
+    board, rising = read_board(embedded), sorted(split(embedded)[0].tolist())
+    embedded.change_settings(strategy="mine", strategy_settings={"sign": -1.0})
+
+    def chosen(**options):
+        choice = choose(embedded, board, None, 40, RNG(0), **options)
+        return [pick.image_id for pick in choice.picks], choice.settings
+
+    assert chosen() == chosen(strategy="mine") == (rising, {"sign": -1.0})
+    assert chosen(strategy="mine", settings={}) == (rising[::-1], {})
+    assert chosen(strategy=load_strategies(embedded).get("mine")) == (rising, {"sign": -1.0})
+    assert chosen(strategy="random")[1] == {}
+    next_batch(embedded, 5, strategy="random")
+    next_batch(embedded, 5)
+    rows = embedded.db.conn.execute("SELECT strategy, settings FROM rounds ORDER BY id").fetchall()
+    logged = [(row["strategy"], json.loads(row["settings"])) for row in rows]
+    assert logged == [("random", {}), ("mine", {"sign": -1.0})]
 
 
 def test_an_unknown_strategy_is_refused(embedded):

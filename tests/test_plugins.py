@@ -15,7 +15,7 @@ from labelloop.cli.apart import check_apart
 from labelloop.cli.plugins import report_lines
 from labelloop.cli.replay import Material, label_counts, table, unsure_by, verdict
 from labelloop.project import Project
-from labelloop.strategies import folder, get, names
+from labelloop.strategies import get, names
 from labelloop.strategies.check import Fault, Report, check, load
 from labelloop.types import Event
 from tests.conftest import draw, embed_by_color
@@ -38,14 +38,11 @@ def write(file: Path, body: str = "return rng.random(len(pool))", name: str = "m
 
 
 @pytest.fixture
-def own(project: Project):
-    """The folder strategies/ of a project; what it held is unregistered afterwards."""
+def own(project: Project) -> Path:
+    """The folder strategies/ of a project."""
     home = project.folder / "strategies"
     home.mkdir()
-    yield home
-    for file in home.glob("*.py"):
-        file.unlink()
-    folder.load_folder(home)
+    return home
 
 
 @pytest.fixture
@@ -272,6 +269,13 @@ def test_try_refuses_what_a_replay_cannot_show_and_names_that_are_taken(labeled,
     assert "more asks again about images that have an answer" in run("try", file, labeled.folder, code=1).stderr
     said = run("try", write(tmp_path / "margin.py", name="margin"), labeled.folder, code=1).stderr
     assert "the name is taken by labelloop.strategies.uncertainty; give it another one" in said
+
+
+def test_a_new_version_of_what_the_project_has_can_be_tried(labeled, tmp_path):
+    (labeled.folder / "strategies").mkdir()
+    write(labeled.folder / "strategies" / "mine.py", "return 1 / 0")
+    said = run("try", write(tmp_path / "mine.py"), labeled.folder, "--seeds", 1, "--batch", 5).stdout
+    assert said.splitlines()[-1].startswith("With 20 labels mine reaches ")
 
 
 def test_try_with_a_strategy_that_soon_offers_nothing(labeled, tmp_path):
