@@ -13,7 +13,7 @@ from labelloop.strategies.distances import blocks, nearest, read
 
 @strategy
 def hunt(pool, n, rng, *, target: str = ""):
-    """Looks like one class, named by `target` or else the rarest, and not like the others."""
+    """Looks like one class, named by target or else the rarest, and not like the others."""
     wanted = class_to_hunt(pool, target)
     mine, others = np.flatnonzero(pool.y == wanted), np.flatnonzero((pool.y >= 0) & (pool.y != wanted))
     center = read(pool, mine).mean(axis=0)

@@ -13,7 +13,7 @@ from labelloop.strategies.distances import nearest
 
 @strategy
 def like_these(pool, n, rng, *, more: str = "", less: str = ""):
-    """Like what `more` names and unlike what `less` names; with neither, unlike all labels."""
+    """Like what more names and unlike what less names; with neither, unlike all labels."""
     wanted, unwanted = named(pool, more), named(pool, less)
     if not len(wanted) and not len(unwanted):
         unwanted = pool.labeled
