@@ -89,10 +89,14 @@ def test_what_it_says_of_a_pick_is_so():
 
 
 def test_no_label_is_overlooked_where_there_are_more_than_it_computes_with():
-    pool = cloud(LABELED + 400, labeled=LABELED + 300)
-    twins = np.concatenate([pool.features[:300], pool.features[:100]])  # each open row is a copy of a labeled one
-    pool = Pool(pool.ids, np.concatenate([pool.features[:-400], twins]), pool.y, pool.classes, pool.open)
-    assert not most_informative(pool, 50, by_row(np.ones(len(pool))), np.random.default_rng(0)).alone.any()
+    X = np.random.default_rng(0).normal(size=(LABELED + 300, 64))
+    X = np.concatenate([X, X[-100:]])  # each open row is a copy of a label, and like no other
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    is_open = np.arange(len(X)) >= LABELED + 300
+    pool = Pool(np.arange(len(X)), X.astype(np.float32), np.where(is_open, -1, 0), ("a", "b"), is_open)
+    found = most_informative(pool, 100, by_row(np.ones(len(X))), np.random.default_rng(0))
+    assert not found.alike.any()
+    assert not found.alone.any()
 
 
 def test_only_what_weighs_most_is_a_candidate_and_all_that_is_open_counts():
