@@ -1,26 +1,24 @@
 """Strategies that cluster the features: groups of images alike, and one image out of each.
 
 k-means in plain products: centres are fitted to a random part of the pool, then each row goes to its nearest centre.
-All of it runs in blocks of fixed size, each in one thread, because BLAS on two threads rounds products otherwise, and
-k-means makes another clustering of that. Left out: clusters by linkage, which take O(n²), and groups that are known
-from elsewhere (`pool.groups`).
+All of it runs in blocks on all cores (cores.py). Left out: clusters by linkage, which take O(n²), and groups that are
+known from elsewhere (`pool.groups`).
 
 In the costs below: n rows, d features, c classes, b picks, K clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelloop.errors import NeedsModel
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.strategies.distances import BLOCK, read
+from labelloop.strategies.cores import each, workers
+from labelloop.strategies.distances import read
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import doubt, torn
 from labelloop.train.head import Head, fit_head
@@ -32,7 +30,6 @@ PASSES = 20  # of k-means over the fitted rows, at most
 ARRIVED = 1e-3  # relative gain of a pass below which k-means has arrived
 SAME = 1e-6  # squared distance of rows that float32 cannot tell apart
 CENTERS = 1000  # clusters at most, whatever the batch; each then gives several rows
-THREADS = 8  # at most: more of them than that wait for memory
 
 MOST = 500  # TypiClust: clusters at most
 SMALL = 5  # TypiClust: clusters of no more rows than this come last
@@ -45,8 +42,6 @@ TRIALS = 3  # DropQuery: random masks
 DROPPED = 192 / 256  # DropQuery: share of the features that a mask leaves out
 WAVERING = 25  # DropQuery: rows for each pick that must waver
 LEARNED = 20_000  # DropQuery: labels that its head is fitted to, at most
-
-Result = TypeVar("Result")
 
 
 @strategy
@@ -101,8 +96,8 @@ def most_typical(pool: Pool, rows: Ints, cluster: Ints, n: int, rng: np.random.G
     def picks(k: int) -> Iterator[int]:
         return iter(_typical(pool, members[asked[k]], int(counts[k]), np.random.default_rng(seeds[k])).tolist())
 
-    with _workers() as workers:
-        found = dict(zip(asked.tolist(), workers.map(picks, range(len(asked))), strict=True))
+    with workers() as executor:
+        found = dict(zip(asked.tolist(), executor.map(picks, range(len(asked))), strict=True))
     return np.array([next(found[k]) for k in turns.tolist()], np.int64)
 
 
@@ -152,7 +147,7 @@ def _head(pool: Pool, rng: np.random.Generator) -> Head:
         raise NeedsModel("drop_query fits a model of its own, and there are no labels of two classes to fit it to")
     if len(labeled) > LEARNED:
         labeled = np.sort(rng.choice(labeled, LEARNED, replace=False))
-    with _workers():
+    with workers():
         return fit_head(read(pool, labeled), pool.y[labeled], classes)
 
 
@@ -169,8 +164,8 @@ def _changes(pool: Pool, rows: Ints, head: Head, rng: np.random.Generator) -> In
             changes += ((X * mask) @ head.weight.T / kept + head.bias).argmax(axis=1) != decision
         return changes
 
-    with _workers() as workers:
-        return np.concatenate(_each(workers, len(rows), count))
+    with workers() as executor:
+        return np.concatenate(each(executor, len(rows), count))
 
 
 def _middles(pool: Pool, rows: Ints, n: int, rng: np.random.Generator) -> tuple[Ints, dict[int, int]]:
@@ -258,11 +253,11 @@ def _distances(X: Floats) -> Floats:
 def _fit(pool: Pool, rows: Ints, k: int, rng: np.random.Generator) -> Floats:
     """At most k centres of the rows by k-means, fewer where fewer rows differ."""
     X = read(pool, rows if len(rows) <= FITTED else np.sort(rng.choice(rows, FITTED, replace=False)))
-    with _workers() as workers:
+    with workers() as executor:
         centers = _seeds(X if len(X) <= SEEDED else X[rng.choice(len(X), SEEDED, replace=False)], k, rng)
         before = np.inf
         for _ in range(PASSES):
-            found = _each(workers, len(X), lambda place: _sums(X[place], centers))
+            found = each(executor, len(X), lambda place: _sums(X[place], centers))
             sums, counts, error = (sum(parts) for parts in zip(*found, strict=True))
             used = counts > 0
             centers[used] = sums[used] / counts[used, None]
@@ -308,8 +303,8 @@ def _sums(X: Floats, centers: Floats) -> tuple[Floats, Ints, float]:
 
 def _assign(pool: Pool, rows: Ints, centers: Floats) -> tuple[Ints, Floats]:
     """The nearest centre of each row (len(rows),) and the squared distance to it, numbered without the empty ones."""
-    with _workers() as workers:
-        found = _each(workers, len(rows), lambda place: _nearest(read(pool, rows[place]), centers))
+    with workers() as executor:
+        found = each(executor, len(rows), lambda place: _nearest(read(pool, rows[place]), centers))
     cluster, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
     numbered: Ints = np.unique(cluster, return_inverse=True)[1]
     return numbered, distance
@@ -320,19 +315,3 @@ def _nearest(X: Floats, centers: Floats) -> tuple[Ints, Floats]:
     like -= np.einsum("ij,ij->i", centers, centers) / 2
     cluster = like.argmax(axis=1)
     return cluster, np.maximum(np.einsum("ij,ij->i", X, X) - 2 * like[np.arange(len(X)), cluster], 0)
-
-
-def _each(workers: Executor, n: int, work: Callable[[slice], Result]) -> list[Result]:
-    """What work makes of each block of n rows, in order."""
-    return list(workers.map(work, [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]))
-
-
-@contextmanager
-def _workers() -> Iterator[Executor]:
-    """As many threads as BLAS has, while BLAS itself has one: a product is then the same on any number of them."""
-    from threadpoolctl import ThreadpoolController
-
-    blas = ThreadpoolController().select(user_api="blas")
-    threads = max((library.num_threads for library in blas.lib_controllers), default=1)
-    with blas.limit(limits=1), ThreadPoolExecutor(min(threads, THREADS)) as workers:
-        yield workers

@@ -8,16 +8,15 @@ c classes that have a label. Left out: dropout through a network, and batches th
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from labelloop.errors import NeedsModel
 from labelloop.strategies.contract import Scores, because
+from labelloop.strategies.cores import each, workers
 from labelloop.strategies.distances import read
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import shannon
@@ -188,11 +187,6 @@ def _in_parts(measure: Callable[[Floats], Floats], pool: Pool, rows: Ints) -> Fl
 
 
 def _on_all_cores(measure: Callable[[slice], Floats], n: int, step: int) -> Floats:
-    """measure(part) for all parts of n things, put together.
-
-    One BLAS thread for each part: with more, the last digits, and so the order of near ties, depend on their number.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as cores:
-        return np.concatenate(list(cores.map(measure, (slice(k, k + step) for k in range(0, n, step)))))
+    """measure(part) for all parts of n things, put together."""
+    with workers() as executor:
+        return np.concatenate(each(executor, n, measure, step))
