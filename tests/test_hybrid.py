@@ -124,13 +124,13 @@ def test_reasons_of_auto_count_right():
     """Three tight groups apart from each other: all of a group are alike, and nothing else."""
     X, kind = blobs(39, 21, 10, spread=0.01)
     y = np.full(70, -1)
-    y[60:] = [0] + [-1] * 9
+    y[60:66] = 0  # two labels a class: enough for more than herding
     proba = np.array([[0.5, 0.3, 0.2], [0.41, 0.39, 0.2], [0.01, 0.97, 0.02]])[kind]
     chosen = choose(make_pool(X, y=y, proba=proba), 69, "auto", np.random.default_rng(0))
     assert set(zip(kind[chosen.rows].tolist(), chosen.reasons, strict=True)) == {
         (0, "unsure: class 0 50 %, class 1 30 %; stands for 38 images like it, none labeled"),
         (1, "unsure: class 0 41 %, class 1 39 %; stands for 20 images like it, none labeled"),
-        (2, "sure: class 1 97 %; stands for 8 images like it"),
+        (2, "sure: class 1 97 %; stands for 3 images like it"),
     }
 
 
@@ -143,12 +143,21 @@ def test_an_image_like_one_other_and_an_image_like_none():
 
 
 def test_what_is_counted_on_a_part_of_the_pool_is_said_to_be_about_right():
-    X, kind = blobs(6000, 3000, spread=0.01)
-    chosen = choose(make_pool(X), 2, "auto", np.random.default_rng(0))
+    X, kind = blobs(6000, 3000, 6, spread=0.01)
+    pool = make_pool(X, y=np.where(kind == 2, 0, -1), proba=np.full((9006, 3), 1 / 3))
+    chosen = choose(pool, 2, "auto", np.random.default_rng(0))
     assert kind[chosen.rows].tolist() == [0, 1]
-    counts = [re.fullmatch(r"stands for about (\S+) images like it, none labeled", why)[1] for why in chosen.reasons]
+    counts = [re.search(r"; stands for about (\S+) images like it, none labeled$", why)[1] for why in chosen.reasons]
     assert np.allclose([int(count.replace(",", "")) for count in counts], [6000, 3000], rtol=0.1)
     assert "," in counts[0]
+
+
+def test_before_there_are_two_labels_a_class_auto_is_herding():
+    pool = cloud(300, 3, labeled=5)
+    even = replace(pool, probabilities=np.tile(np.float32([0.5, 0.3, 0.2]), (300, 1)))
+    assert rows(even, 20).tolist() == rows(even, 20, "uncertainty_herding").tolist()
+    enough = replace(even, y=np.where(np.arange(300) < 6, np.arange(300) % 3, -1))
+    assert rows(enough, 20).tolist() != rows(enough, 20, "uncertainty_herding").tolist()
 
 
 # Uncertainty Herding

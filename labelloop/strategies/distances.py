@@ -6,12 +6,22 @@ Features have unit length, so a product is a cosine similarity and |x - s|² = 2
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from labelloop.types import Floats, Ints, Pool
+from labelloop.types import Bools, Floats, Ints, Pool
 
 BLOCK = 4096  # rows read from a memory map at a time
+
+
+@dataclass(frozen=True)
+class Picks:
+    """k chosen rows, best first, and what can be said of each."""
+
+    rows: Ints  # (k,)
+    alike: Ints  # (k,) other open images that it stands for; an estimate where only a part of the pool was looked at
+    alone: Bools  # (k,) whether no image with a label, or on a screen, is as near as these
 
 
 def read(pool: Pool, rows: Ints) -> Floats:

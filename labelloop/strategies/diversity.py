@@ -10,14 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from labelloop.strategies.contract import Scores, in_order
-from labelloop.strategies.distances import central, nearest, read
+from labelloop.strategies.distances import Picks, central, nearest, read
 from labelloop.strategies.registry import strategy
-from labelloop.types import Floats, Ints, Pool
+from labelloop.types import Bools, Floats, Ints, Pool
 
 CANDIDATES = 512  # open rows that herding weighs against each other; 1,024 chose no better on EuroSAT
 REFERENCE = 4096  # open rows whose coverage it measures; the candidates are among them
 LABELED = 2048  # labeled rows that it takes as covered
 AT_ONCE = 128  # rows that it chooses before it looks at new candidates
+LIKE = 0.5  # cover from which images count as alike, where a reason says how many are
 FEW = 20  # labels below which they say nothing about the radius yet
 
 
@@ -47,25 +48,31 @@ def max_herding(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
 
     Bae, Noh, Sutherland: Generalized coverage for more robust low-budget active learning, ECCV 2024.
     """
-    return in_order(pool, herd(pool, n, np.ones(len(pool), np.float32), rng))
+    return in_order(pool, herd(pool, n, np.ones(len(pool), np.float32), rng).rows)
 
 
-def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Ints:
+def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Picks:
     """n open rows which, after the labeled ones, cover the most of the weight (len(pool),), best first.
 
     A row x is covered by max exp(-|x - s|² / r²) over the labeled and chosen s. The radius r follows the labels: r² is
     the mean squared distance from a labeled row to its nearest other one.
     """
-    left, picks = pool.unlabeled, np.empty(0, np.int64)
-    while len(picks) < n:
-        rows, candidates = _window(left, weight, rng)
-        centers = np.concatenate([_at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
-        square = _squared_radius(pool, _at_most(centers, LABELED // 4, rng) if len(centers) >= FEW else rows[:FEW])
-        covered = _kernel(nearest(pool, rows, centers), square) if len(centers) else np.zeros(len(rows), np.float32)
-        K = _kernel(read(pool, rows[:candidates]) @ read(pool, rows).T, square)  # (candidates, rows)
-        new = rows[_greedy(K, covered, weight[rows], min(n - len(picks), AT_ONCE))]
-        left, picks = np.setdiff1d(left, new, assume_unique=True), np.concatenate([picks, new])
-    return picks
+    from threadpoolctl import threadpool_limits
+
+    parts, picks, left = list[tuple[Ints, Ints, Bools]](), np.empty(0, np.int64), pool.unlabeled
+    with threadpool_limits(1):  # products on two threads end in other digits: the same seed must give the same picks
+        while len(picks) < n:
+            rows, candidates = _window(left, weight, rng)
+            centers = np.concatenate([_at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
+            square = _squared_radius(pool, _at_most(centers, LABELED // 4, rng) if len(centers) >= FEW else rows[:FEW])
+            covered = _kernel(nearest(pool, rows, centers), square) if len(centers) else np.zeros(len(rows), np.float32)
+            K = _kernel(read(pool, rows[:candidates]) @ read(pool, rows).T, square)  # (candidates, rows)
+            new = _greedy(K, covered, weight[rows], min(n - len(picks), AT_ONCE))
+            alike = (np.count_nonzero(K[new] >= LIKE, axis=1) - 1) * len(left) / len(rows)
+            alone = _kernel(nearest(pool, rows[new], pool.covered), square) < LIKE
+            parts.append((rows[new], alike.round().astype(np.int64), alone))
+            left, picks = np.setdiff1d(left, rows[new], assume_unique=True), np.concatenate([picks, rows[new]])
+    return Picks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _window(left: Ints, weight: Floats, rng: np.random.Generator) -> tuple[Ints, int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.strategies.distances import read
+from labelloop.strategies.distances import Picks, read
 from labelloop.strategies.diversity import herd
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import doubt, torn
 from labelloop.strategies.variance import WINDOW, Weigh, most_informative
 from labelloop.types import Floats, Ints, Pool
 
+EARLY = 2  # labels a class, on average, below which the model has little to go by
 KNOWN = 2048  # answers of either kind that the guess rests on whether an image will get a label
 
 
@@ -21,23 +24,19 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
 
     The images whose labels would take most uncertainty away from all images (variance.py), where the uncertainty of an
     image weighs as much as the model doubts it, more where it may be of a class with few labels, and less where images
-    like it were skipped. Before the first model every image weighs the same: it starts with what is typical.
-    docs/auto.md has the why and the curves. Cost: see most_informative.
+    like it were skipped. Until there are two labels a class, what the model doubts says little yet: until then, the
+    images that cover most of that same weight (uncertainty herding; without a model every image weighs the same).
+    docs/auto.md has the why and the curves. Cost: see most_informative and herd.
     """
     answered = likely_answered(pool, rng)
-    chosen = most_informative(
-        pool, n, lambda rows: _doubt(pool, rows) * _rare(pool, rows) * answered(rows), rng,
-        doubt=lambda rows: _doubt(pool, rows), answered=answered,
-    )  # fmt: skip
-    place = {int(row): k for k, row in enumerate(chosen.rows)}
 
-    def why(row: int) -> str:
-        k = place[row]
-        unsure = "" if pool.probabilities is None else torn(pool, row)
-        stands = _stands_for(int(chosen.alike[k]), bool(chosen.alone[k]), exactly=len(pool.unlabeled) <= WINDOW)
-        return "; ".join(part for part in (unsure, stands) if part) or "like no other image"
+    def weigh(rows: Ints) -> Floats:
+        return _doubt(pool, rows) * _rare(pool, rows) * answered(rows)
 
-    return because(in_order(pool, chosen.rows), why)
+    if len(pool.labeled) < EARLY * len(pool.classes):
+        return _with_reasons(pool, herd(pool, n, weigh(np.arange(len(pool))), rng))
+    doubts = partial(_doubt, pool)
+    return _with_reasons(pool, most_informative(pool, n, weigh, rng, doubt=doubts, answered=answered))
 
 
 @strategy
@@ -48,8 +47,7 @@ def uncertainty_herding(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     a model every weight is 1, which is max_herding; as labels come in, the radius of coverage shrinks and it becomes
     margin that skips look-alikes. Cost: as max_herding.
     """
-    weight = np.ones(len(pool), np.float32) if pool.probabilities is None else doubt(pool.probabilities)
-    return in_order(pool, herd(pool, n, weight, rng))
+    return _with_reasons(pool, herd(pool, n, _doubt(pool, np.arange(len(pool))), rng))
 
 
 def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
@@ -69,11 +67,18 @@ def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
     return lambda rows: head.predict_proba(read(pool, rows))[:, 1]
 
 
-def _stands_for(others: int, alone: bool, *, exactly: bool) -> str:
-    if not others:
-        return ""
-    images = f"{'' if exactly else 'about '}{others:,} image{'s' * (others != 1)} like it"
-    return f"stands for {images}{', none labeled' * alone}"
+def _with_reasons(pool: Pool, picks: Picks) -> Scores:
+    place = {int(row): k for k, row in enumerate(picks.rows)}
+    about = "about " if len(pool.unlabeled) > WINDOW else ""
+
+    def why(row: int) -> str:
+        others, alone = int(picks.alike[place[row]]), bool(picks.alone[place[row]])
+        unsure = "" if pool.probabilities is None else torn(pool, row)
+        images = f"{about}{others:,} image{'s' * (others != 1)} like it"
+        stands = f"stands for {images}{', none labeled' * alone}" if others else ""
+        return "; ".join(part for part in (unsure, stands) if part) or "like no other image"
+
+    return because(in_order(pool, picks.rows), why)
 
 
 def _doubt(pool: Pool, rows: Ints) -> Floats:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelloop.strategies.distances import blocks, read
-from labelloop.types import Floats, Ints, Pool
+from labelloop.strategies.distances import Picks, blocks, read
+from labelloop.types import Bools, Floats, Ints, Pool
 
 WINDOW = 4096  # open rows whose uncertainty counts, drawn at random for every AT_ONCE picks
 CANDIDATES = 512  # of these, the ones with the largest weight may be chosen
@@ -28,15 +28,6 @@ LIKE = 0.5  # covariance from which images count as alike, where a reason says h
 NEVER_ZERO = 1e-3
 
 Weigh = Callable[[Ints], Floats]
-
-
-@dataclass(frozen=True)
-class Informative:
-    """k chosen rows, best first, and what can be said of each."""
-
-    rows: Ints  # (k,)
-    alike: Ints  # (k,) other open images that it stands for; an estimate where there are more than WINDOW
-    alone: Ints  # (k,) 1 where no image with a label, or on a screen, is as near as these, else 0
 
 
 @dataclass
@@ -71,7 +62,7 @@ def most_informative(
     *,
     doubt: Weigh | None = None,
     answered: Weigh | None = None,
-) -> Informative:
+) -> Picks:
     """n open rows, best first. For given rows, `weigh` says how much the uncertainty of each matters.
 
     `doubt` (0 to 1) says how much the model would learn from a label there, as what is certain anyway tells little: the
@@ -81,7 +72,7 @@ def most_informative(
     """
     from threadpoolctl import threadpool_limits
 
-    parts, picks, left = list[tuple[Ints, Ints, Ints]](), np.empty(0, np.int64), pool.unlabeled
+    parts, picks, left = list[tuple[Ints, Ints, Bools]](), np.empty(0, np.int64), pool.unlabeled
     with threadpool_limits(1):  # products on two threads end in other digits: the same seed must give the same picks
         while len(picks) < n:
             rows = rng.permutation(left)[:WINDOW]
@@ -94,10 +85,10 @@ def most_informative(
             new = _greedy(process, weight, candidates, noise.astype(np.float32), factor, min(n - len(picks), AT_ONCE))
             alike = (np.count_nonzero(process.prior[new] >= LIKE, axis=1) - 1) * len(left) / len(rows)
             alone = _nearest_label(pool, at[new], process.square) < LIKE
-            parts.append((at[new], alike.round().astype(np.int64), alone.astype(np.int64)))
+            parts.append((at[new], alike.round().astype(np.int64), alone))
             picks = np.concatenate([picks, at[new]])
             left = np.setdiff1d(left, at[new], assume_unique=True)
-    return Informative(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Picks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _greedy(process: Process, weight: Floats, candidates: Ints, noise: Floats, factor: Floats, n: int) -> list[int]:
