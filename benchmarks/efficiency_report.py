@@ -19,6 +19,7 @@ import numpy as np
 from common import mean_sd, table
 from real_sets import BACKBONES, KINDS, NAMES
 
+from labelloop.cli.drawing import drawing
 from labelloop.curves import Curves, Interval, Saved, area_difference, collect, differences, labels_saved
 
 AUTO, RANDOM = "auto", "random"
@@ -26,6 +27,15 @@ BELOW = 0.5  # points that `auto` may be below random, and below the best in are
 WANTED = {"balanced": 40, "long_tailed": 33}  # % of random's labels at equal accuracy
 TARGET = {"caltech101": 1000}  # labels of random to compare with
 USUAL_TARGET = 300
+
+SHOWN = (AUTO, "uncertainty_herding", "margin", "badge", "max_herding", "typiclust", RANDOM)
+DRAWN = (
+    ("eurosat", "lite0", "balanced", 10),
+    ("caltech101", "vit_tiny", "balanced", 40),
+    ("signdigits", "vit_tiny", "balanced", 10),
+    ("eurosat", "vit_tiny", "long_tailed", 10),
+    ("caltech101", "lite0", "dirty", 10),
+)
 
 Played = dict[str, dict[int, list[dict[str, float]]]]  # strategy → seed → curve
 
@@ -108,6 +118,18 @@ def report(raw: Path, *, full: bool = False) -> None:
     if full:
         for setting in settings:
             print(f"\n#### {setting.words}: pool of {setting.n}\n\n{_curves(setting)}")
+
+
+def draw(raw: Path, folder: Path) -> None:
+    """Write an SVG for each of DRAWN into the folder."""
+    settings = {(one.name, one.backbone, one.kind, one.batch): one for one in read(raw)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for key in DRAWN:
+        if key in settings:
+            curves = {name: settings[key].curves[name] for name in SHOWN if name in settings[key].curves}
+            title = "{}, {}, {}, batches of {}".format(*key).replace("_", " ")
+            file = folder / f"curves-{'-'.join(map(str, key)).replace('_', '-')}.svg"
+            file.write_text(drawing(curves, title), encoding="utf-8")
 
 
 def _played(settings: list[Setting]) -> str:

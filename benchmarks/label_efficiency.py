@@ -113,13 +113,16 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="parts of a cell, a|b for either; may be repeated")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--full", action="store_true", help="report every curve")
+    parser.add_argument("--drawings", type=Path, help="a folder for curves of some settings as SVG")
     options = parser.parse_args()
     if options.what == "run":
         run(options)
     else:
-        from efficiency_report import report
+        from efficiency_report import draw, report
 
         report(options.raw, full=options.full)
+        if options.drawings:
+            draw(options.raw, options.drawings)
 
 
 if __name__ == "__main__":
