@@ -11,8 +11,8 @@ import numpy as np
 
 from labelloop.curves import Curves
 
-WIDTH, HEIGHT = 860, 480
-LEFT, RIGHT, TOP, BOTTOM = 64, 210, 56, 60
+WIDTH, HEIGHT = 890, 480
+LEFT, RIGHT, TOP, BOTTOM = 64, 240, 56, 60
 LINE = 17  # pixels between two names
 COLORS = ("#0b6bcb", "#d9480f", "#2b8a3e", "#862e9c", "#c2255c", "#0c8599", "#7f5f00", "#495057")
 QUIET, GRID = "#868e96", "#e9ecef"
