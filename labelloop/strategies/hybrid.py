@@ -15,6 +15,7 @@ from labelloop.strategies.variance import WINDOW, Weigh, most_informative
 from labelloop.types import Floats, Ints, Pool
 
 EARLY = 2  # labels a class, on average, below which the model has little to go by
+BLOCK = 8192  # rows weighed at a time
 KNOWN = 2048  # answers of either kind that the guess rests on whether an image will get a label
 
 
@@ -34,7 +35,7 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
         return _doubt(pool, rows) * _rare(pool, rows) * answered(rows)
 
     if len(pool.labeled) < EARLY * len(pool.classes):
-        return _with_reasons(pool, herd(pool, n, weigh(np.arange(len(pool))), rng))
+        return _with_reasons(pool, herd(pool, n, _of_all(pool, weigh), rng))
     doubts = partial(_doubt, pool)
     return _with_reasons(pool, most_informative(pool, n, weigh, rng, doubt=doubts, answered=answered))
 
@@ -47,7 +48,7 @@ def uncertainty_herding(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     a model every weight is 1, which is max_herding; as labels come in, the radius of coverage shrinks and it becomes
     margin that skips look-alikes. Cost: as max_herding.
     """
-    return _with_reasons(pool, herd(pool, n, _doubt(pool, np.arange(len(pool))), rng))
+    return _with_reasons(pool, herd(pool, n, _of_all(pool, partial(_doubt, pool)), rng))
 
 
 def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
@@ -65,6 +66,16 @@ def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
     X = read(pool, np.concatenate(known))
     head = fit_head(X, np.repeat([1, 0], [len(part) for part in known]), 2)
     return lambda rows: head.predict_proba(read(pool, rows))[:, 1]
+
+
+def _of_all(pool: Pool, weigh: Weigh) -> Floats:
+    """The weight of every row (len(pool),), block by block: a million images would not fit at once."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # the same seed must give the same picks on any number of threads
+        rows = np.arange(len(pool))
+        parts = [weigh(rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK)]
+    return np.concatenate(parts or [np.empty(0, np.float32)])
 
 
 def _with_reasons(pool: Pool, picks: Picks) -> Scores:
