@@ -31,7 +31,7 @@ LAYERS = [
     {"strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
     {"project", "backbone", "weights", "embedded", "train.finetune"},
     {"board", "late", "reasons", "loop", "exchange", "folders"},
-    {"worker", "dealing", "live", "simulate"},
+    {"judging", "worker", "dealing", "live", "simulate"},
     {"cli", "server", "ui", "demo", "__main__"},
 ]
 

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from labelloop import worker
+from labelloop import judging, worker
 from labelloop.backbone import load_backbone
 from labelloop.board import read_board
 from labelloop.errors import CannotTrain
@@ -190,7 +190,7 @@ def test_what_judges_was_never_trained_on_and_the_exam_never_trains(project, eno
     embed_by_color(project)
     label_all(project)
     board = read_board(project)
-    train, judge = worker.split_to_judge(board, enough, seed=0)
+    train, judge = judging.split_to_judge(board, enough, seed=0)
     assert not set(train) & set(judge)
     assert not board.held_out[train].any()
     assert board.held_out[judge].all() if enough else not board.held_out[judge].any()
@@ -210,8 +210,8 @@ def test_only_what_answers_more_right_is_put_in_charge(project, better):
     (noise if better else lambda p, n: embed_by_color(p, n))(project, "base")
     (lambda p, n: embed_by_color(p, n) if better else noise(p, n))(project, "fine-tune-1")
     label_all(project)
-    train, judge = worker.split_to_judge(read_board(project), True, seed=0)
-    verdict = worker.decide(project, "fine-tune-1", train, judge, 1.0)
+    train, judge = judging.split_to_judge(read_board(project), True, seed=0)
+    verdict = judging.decide(project, "fine-tune-1", train, judge, 1.0)
     assert project.features_in_charge["name"] == ("fine-tune-1" if better else "base")
     assert verdict.endswith("the new model is in charge" if better else "the old model stays in charge")
     (measured,) = project.rounds.models()
@@ -224,8 +224,8 @@ def test_a_tie_changes_nothing(project):
     embed_by_color(project)
     embed_by_color(project, "fine-tune-1")
     label_all(project)
-    train, judge = worker.split_to_judge(read_board(project), True, seed=0)
-    worker.decide(project, "fine-tune-1", train, judge, 1.0)
+    train, judge = judging.split_to_judge(read_board(project), True, seed=0)
+    judging.decide(project, "fine-tune-1", train, judge, 1.0)
     assert project.features_in_charge["name"] == "base"
 
 
@@ -233,10 +233,10 @@ def test_labels_taken_back_while_it_trained_count_on_neither_side(project):
     noise(project, "base")
     embed_by_color(project, "fine-tune-1")
     label_all(project)
-    train, judge = worker.split_to_judge(read_board(project), False, seed=0)
+    train, judge = judging.split_to_judge(read_board(project), False, seed=0)
     for row in (*train[:5], *judge[:2]):
         project.log.append([Event(image_id=int(row) + 1, kind="undo")])
-    verdict = worker.decide(project, "fine-tune-1", train, judge, 1.0)
+    verdict = judging.decide(project, "fine-tune-1", train, judge, 1.0)
     assert verdict.startswith(f"{len(judge) - 2} of {len(judge) - 2} labels set aside right after fine-tuning")
 
 
