@@ -166,6 +166,23 @@ def test_all_images_can_be_asked_for_at_once_even_when_they_are_all_alike(name):
     assert sorted(chosen.rows) == list(range(len(pool)))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["auto", "epig", "k_center", "k_means", "max_herding", "prob_cover", "typiclust"])
+def test_features_that_are_no_numbers_are_refused_with_the_images(name, bad):
+    pool = random_pool(60, labeled=9)
+    pool = dataclasses.replace(pool, features=np.where(np.isin(pool.ids, (31, 21))[:, None], bad, pool.features))
+    with pytest.raises(BadStrategy, match="NaN or infinity as features of images 21, 31; leave them out of the pool"):
+        choose(pool, 10, name, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", ["auto", "prob_cover"])
+def test_features_of_zeros_are_refused_where_length_matters(name):
+    pool = random_pool(60, labeled=9)
+    pool = dataclasses.replace(pool, features=np.where(pool.ids[:, None] == 31, 0, pool.features))
+    with pytest.raises(BadStrategy, match="only zeros as features of images 31; leave them out of the pool"):
+        choose(pool, 10, name, np.random.default_rng(0))
+
+
 def test_uncertainty_herding_without_a_model_is_max_herding():
     pool = random_pool(200, model=False)
     herding = choose(pool, 20, "max_herding", np.random.default_rng(5))

@@ -115,6 +115,19 @@ def test_a_copy_is_worth_little_and_an_image_without_weight_nothing():
     assert rows[3] == 3
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("apart", [0, 3e-7, 1e-6, 1e-4])
+def test_images_that_differ_by_rounding_only(apart, dtype):
+    """What float16 makes of nearly equal rows has no unit length, and in float32 x·x is 1 but for the last digits."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1, 1280)) / 1280**0.5 + apart * rng.normal(size=(1500, 1280))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    is_open = np.arange(1500) >= LABELED
+    pool = Pool(np.arange(1500), X.astype(dtype), np.where(is_open, -1, 0), ("a", "b"), is_open)
+    rows = most_informative(pool, 128, by_row(np.ones(1500)), rng).rows
+    assert len(set(rows.tolist())) == 128
+
+
 @pytest.mark.parametrize("n", [1, 200, 1000])
 def test_batches_larger_than_a_window_hold_no_row_twice(n):
     pool = cloud(1000, 8)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.strategies.distances import BLOCK, read
+from labelloop.strategies.distances import BLOCK, read_unit
 from labelloop.strategies.registry import strategy
 from labelloop.types import Floats, Ints, Pool
 
@@ -41,7 +41,7 @@ def prob_cover(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     with threadpool_limits(1, user_api="blas"):
         while len(picks) < n:
             part = left if len(left) <= PART else np.sort(rng.choice(left, PART, replace=False))
-            X = _unit(pool, part)
+            X = read_unit(pool, part)
             like = likeness(X)
             if not len(picks):
                 reach = max(find_reach(like, pseudo_classes(X, like, len(pool.classes), rng)), typical_gap(like))
@@ -139,15 +139,8 @@ def _nearest(pool: Pool, X: Floats, targets: Ints) -> Floats:
     """How alike each row of X is to the most alike target (m,); -1 when there is none."""
     like = np.full(len(X), -1, np.float32)
     for start in range(0, len(targets), BLOCK):
-        like = np.maximum(like, (X @ _unit(pool, targets[start : start + BLOCK]).T).max(axis=1))
+        like = np.maximum(like, (X @ read_unit(pool, targets[start : start + BLOCK]).T).max(axis=1))
     return like
-
-
-def _unit(pool: Pool, rows: Ints) -> Floats:
-    """Features at unit length again, which float16 keeps to three digits only."""
-    X = read(pool, rows)
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
-    return X
 
 
 def _words(count: int) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
+from labelloop.errors import BadInput
 from labelloop.types import Bools, Floats, Ints, Pool
 
 BLOCK = 4096  # rows read from a memory map at a time
@@ -25,8 +27,38 @@ class Picks:
 
 
 def read(pool: Pool, rows: Ints) -> Floats:
-    """Features of some rows (len(rows), d) as float32."""
-    return np.asarray(pool.features[rows], np.float32)
+    """Features of some rows (len(rows), d) as float32.
+
+    Raises BadInput with the numbers of images whose features have NaN or infinity: a comparison with NaN is always
+    false, so that they would be chosen first, or looked for without end.
+    """
+    X = np.asarray(pool.features[rows], np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite = np.isfinite(X.sum())  # one pass, and no array of the size of X
+    if not finite:
+        _refuse(pool.ids[rows[~np.isfinite(X).all(axis=1)]], "NaN or infinity")
+    return X
+
+
+def read_unit(pool: Pool, rows: Ints) -> Floats:
+    """As read, scaled to unit length again, which float16 keeps to three digits only. Refuses rows of zeros too."""
+    X = read(pool, rows)
+    length = np.linalg.norm(X, axis=1, keepdims=True)
+    if not length.all():
+        _refuse(pool.ids[rows[length[:, 0] == 0]], "only zeros")
+    X /= length
+    return X
+
+
+def _refuse(ids: Ints, what: str) -> NoReturn:
+    raise BadInput(f"{what} as features of images {some_of(ids)}; leave them out of the pool")
+
+
+def some_of(numbers: Ints) -> str:
+    """The first ten different ones, and how many more there are, in words."""
+    different = np.unique(numbers).tolist()
+    more = f" and {len(different) - 10} more" if len(different) > 10 else ""
+    return f"{', '.join(map(str, different[:10]))}{more}"
 
 
 def blocks(pool: Pool, rows: Ints) -> Iterator[tuple[slice, Floats]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelloop.strategies.distances import Picks, blocks, read
+from labelloop.strategies.distances import Picks, blocks, read_unit
 from labelloop.types import Bools, Floats, Ints, Pool
 
 WINDOW = 4096  # open rows whose uncertainty counts, drawn at random for every AT_ONCE picks
@@ -26,6 +26,7 @@ SPREAD = 0.5  # r² as a share of that mean
 NOISE = 0.04  # a yes or no tells a logit with variance at least 4; the prior of the head (head.C) gives it 100
 LIKE = 0.5  # covariance from which images count as alike, where a reason says how many are
 NEVER_ZERO = 1e-3
+FINEST = 4e-3  # r² at least: with less, rounding of float32 is so much of a distance that no process fits them
 
 Weigh = Callable[[Ints], Floats]
 
@@ -105,13 +106,13 @@ def _process(pool: Pool, rows: Ints, candidates: Ints, picks: Ints, rng: np.rand
     """The process over these rows, conditioned on what is labeled, on a screen, or chosen already."""
     from scipy.linalg import cholesky, solve_triangular
 
-    X = read(pool, rows)
+    X = read_unit(pool, rows)
     square = _squared_radius(X, rng)
     prior = _covariance(X[candidates], X, square)
     known = np.concatenate([_at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
     if not len(known):
         return Process(prior.copy(), prior, np.ones(len(candidates), np.float32), square)
-    L = read(pool, known)
+    L = read_unit(pool, known)
     inner, outer = _covariance(L, L, square), _covariance(L, X, square)
     inner[np.diag_indices_from(inner)] += NOISE
     A = solve_triangular(cholesky(inner, lower=True), outer, lower=True)  # (m, w)
@@ -122,7 +123,7 @@ def _process(pool: Pool, rows: Ints, candidates: Ints, picks: Ints, rng: np.rand
 
 def _nearest_label(pool: Pool, rows: Ints, square: float) -> Floats:
     """Prior covariance (len(rows),) with the nearest covered row: of all, as a reason must not overlook one."""
-    X, like = read(pool, rows), np.zeros(len(rows), np.float32)
+    X, like = read_unit(pool, rows), np.zeros(len(rows), np.float32)
     for _, labeled in blocks(pool, pool.covered):
         like = np.maximum(like, _covariance(X, labeled, square).max(axis=1))
     return like
@@ -140,7 +141,7 @@ def _covariance(X: Floats, Y: Floats, square: float) -> Floats:
 def _squared_radius(X: Floats, rng: np.random.Generator) -> float:
     some, others = rng.integers(0, len(X), (2, PAIRS))
     square = SPREAD * float((2 - 2 * (X[some] * X[others]).sum(axis=1)).mean())
-    return max(square, 1e-6)  # duplicates only: the radius must not be 0
+    return max(square, FINEST)
 
 
 def _at_most(rows: Ints, n: int, rng: np.random.Generator) -> Ints:
