@@ -6,28 +6,30 @@ and making features (backbone.py).
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from labelloop import strategies
 from labelloop.errors import BadInput
 from labelloop.strategies import Strategy, Value
+from labelloop.strategies.distances import some_of
 from labelloop.train.head import Head, fit_head
 from labelloop.types import Floats, Ints, Pool
 
 
 def simulate(
-    features: NDArray[np.floating[Any]],
+    features: ArrayLike,
     y: ArrayLike,
     strategy: Strategy | str = "auto",
     *,
-    budgets: Sequence[int],
-    test_features: NDArray[np.floating[Any]],
+    budgets: Sequence[int] | Ints,
+    test_features: ArrayLike,
     test_y: ArrayLike,
     batch: int = 10,
     seed: int = 0,
@@ -47,17 +49,15 @@ def simulate(
     - select_seconds, fit_seconds: spent on choosing and on fitting since the last budget;
     - picked: rows in the order in which they were chosen since the start.
 
-    Raises BadInput for lengths that do not fit, features with NaN or of zero length, and budgets that do not grow.
+    Raises BadInput for lengths that do not fit, features with NaN or of zero length, labels that are no class indices,
+    and budgets that do not grow.
     """
     person, exam = Answers(features, y), Answers(test_features, test_y)
     names = _classes(person, exam, classes)
-    if list(budgets) != sorted(set(budgets)) or not len(budgets) or budgets[0] < 1 or batch < 1:
-        raise BadInput(
-            f"budgets {list(budgets)}, batch {batch}: wanted label counts that grow, and batches of at least 1"
-        )
-    run = Run(person, names, np.random.default_rng(seed), late or {})
+    run = Run(person, names, np.random.default_rng(_whole("seed", seed, 0)), late or {})
+    batch = _whole("batch", batch, 1)
     curve: list[dict[str, Any]] = []
-    for budget in budgets:
+    for budget in _growing(budgets):
         select_seconds = fit_seconds = 0.0
         for step in run.until(budget, batch, strategy, settings or {}):
             select_seconds, fit_seconds = select_seconds + step[0], fit_seconds + step[1]
@@ -80,27 +80,34 @@ def simulate(
 class Answers:
     """Features of unit length (n, d) and the class that a person would give each (n,), -1 for none."""
 
-    def __init__(self, features: NDArray[np.floating[Any]], y: ArrayLike):
+    def __init__(self, features: ArrayLike, y: ArrayLike):
         self.features = unit(features)
-        self.y: Ints = np.asarray(y, np.int64)
-        if self.y.shape != (len(self.features),):
-            raise BadInput(f"{len(self.features)} rows of features and labels of shape {self.y.shape}: one label a row")
+        given = np.asarray(y)
+        if given.shape != (len(self.features),):
+            raise BadInput(f"{len(self.features)} rows of features and labels of shape {given.shape}: one label a row")
+        if len(given) and given.dtype.kind not in "biu":
+            raise BadInput(
+                f"labels of type {given.dtype}, such as {given[0]!r}; wanted whole numbers: class indices 0, 1, 2, …, or "
+                "-1 for none. Names become indices with: classes, y = numpy.unique(names, return_inverse=True)"
+            )
+        if len(given) and given.min() < -1:
+            raise BadInput(f"label {given.min()}; wanted class indices 0, 1, 2, …, or -1 for none")
+        self.y: Ints = given.astype(np.int64)
 
 
-def unit(features: NDArray[np.floating[Any]], ids: Ints | None = None) -> Floats:
-    """Features (n, d) scaled to unit length; raises BadInput naming the rows (or ids) with NaN or of zero length."""
-    X = np.asarray(features, np.float32)
+def unit(features: ArrayLike) -> Floats:
+    """Features (n, d) scaled to unit length; raises BadInput naming the rows with NaN or of zero length."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and is refused below
+            X = np.asarray(features, np.float32)
+            length = np.linalg.norm(X, axis=-1, keepdims=True)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"features that are no numbers, or not as many for each image: {error}") from error
     if X.ndim != 2:
         raise BadInput(f"features of shape {X.shape}; wanted (images, features)")
-    length = np.linalg.norm(X, axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(length[:, 0]) | (length[:, 0] == 0))
     if len(bad):
-        named = (bad if ids is None else ids[bad]).tolist()
-        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
-        what = "rows" if ids is None else "images"
-        raise BadInput(
-            f"{what} {', '.join(map(str, named[:10]))}{more} have NaN or only zeros as features; leave them out"
-        )
+        raise BadInput(f"rows {some_of(bad)} have NaN or only zeros as float32 features; leave them out")
     return X if np.allclose(length, 1, atol=1e-3) else X / length
 
 
@@ -165,6 +172,8 @@ class Run:
 
 def _classes(person: Answers, exam: Answers, classes: Sequence[str] | None) -> Sequence[str]:
     """One name a class index; raises BadInput when an index has none or the parts do not fit each other."""
+    if not len(person.y):
+        raise BadInput("no images to choose from: features has no rows")
     if person.features.shape[1] != exam.features.shape[1]:
         raise BadInput(
             f"{person.features.shape[1]} features an image in the pool, {exam.features.shape[1]} in the test set"
@@ -175,6 +184,29 @@ def _classes(person: Answers, exam: Answers, classes: Sequence[str] | None) -> S
     highest = int(max(person.y.max(initial=-1), exam.y.max()))
     if classes is None:
         return [str(k) for k in range(highest + 1)]
+    if isinstance(classes, int | str):
+        raise BadInput(f"classes {classes!r}; wanted a name for each class, such as ['rust', 'mildew'], or None")
     if highest >= len(classes):
         raise BadInput(f"class index {highest}, but there are {len(classes)} classes")
     return classes
+
+
+def _growing(budgets: Sequence[int] | Ints) -> list[int]:
+    """The budgets; raises BadInput for what are no growing numbers of labels."""
+    try:
+        counts = [operator.index(budget) for budget in budgets]
+    except TypeError:
+        counts = []
+    if not counts or counts[0] < 1 or counts != sorted(set(counts)):
+        raise BadInput(f"budgets {budgets!r}: wanted label counts that grow, such as [10, 20, 50]")
+    return counts
+
+
+def _whole(name: str, value: int, least: int) -> int:
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = least - 1
+    if found < least:
+        raise BadInput(f"{name} {value!r}: wanted a whole number of at least {least}")
+    return found

@@ -35,8 +35,8 @@ def read(pool: Pool, rows: Ints) -> Floats:
     X = np.asarray(pool.features[rows], np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.isfinite(X.sum())  # one pass, and no array of the size of X
-    if not finite:
-        _refuse(pool.ids[rows[~np.isfinite(X).all(axis=1)]], "NaN or infinity")
+    if not finite and (bad := ~np.isfinite(X).all(axis=1)).any():
+        _refuse(pool.ids[rows[bad]], "NaN or infinity")
     return X
 
 

@@ -68,6 +68,8 @@ def get(name: str) -> Strategy:
 
 
 def _find(name: str, known: Mapping[str, Strategy]) -> Strategy:
+    if not isinstance(name, str):
+        raise BadInput(f"no strategy is called {name!r}; wanted a name such as 'auto', or what get('auto') returns")
     if name in known:
         return known[name]
     close = difflib.get_close_matches(name, known, n=1)
