@@ -274,7 +274,7 @@ class Live:
         try:
             choice = choose_by(wanted, settings)
         except (BadStrategy, BadInput) as error:  # it fails, or its file is broken and so its name is unknown
-            said = " ".join(dict.fromkeys([*broken, str(error)]))
+            said = " ".join([*(text for text in broken if text not in str(error)), str(error)])
         else:
             self.notice, self._strategy_that_works = " ".join(broken) or None, wanted
             return choice

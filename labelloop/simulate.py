@@ -87,8 +87,8 @@ class Answers:
             raise BadInput(f"{len(self.features)} rows of features and labels of shape {given.shape}: one label a row")
         if len(given) and given.dtype.kind not in "biu":
             raise BadInput(
-                f"labels of type {given.dtype}, such as {given[0]!r}; wanted whole numbers: class indices 0, 1, 2, …, or "
-                "-1 for none. Names become indices with: classes, y = numpy.unique(names, return_inverse=True)"
+                f"labels of type {given.dtype}, such as {given[0]!r}; wanted whole numbers: class indices 0, 1, 2, …, "
+                "or -1 for none. Names become indices with: classes, y = numpy.unique(names, return_inverse=True)"
             )
         if len(given) and given.min() < -1:
             raise BadInput(f"label {given.min()}; wanted class indices 0, 1, 2, …, or -1 for none")

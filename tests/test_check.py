@@ -123,6 +123,18 @@ def test_an_error_is_said_with_the_line_and_the_pools_that_show_it(checked):
     assert (fault.place, fault.on) == (f"{checked.file}, line 8", ("a pool of one image",))
 
 
+@pytest.mark.parametrize("body", ["return pool.probabilities[:, 0]", "return rng.random(len(pool)) * ~pool.skipped"])
+def test_what_may_be_none_is_named(checked, body):
+    fault = only_fault(checked(body))
+    assert "NoneType" in fault.found
+    assert fault.todo.startswith("pool.skipped may be None")
+
+
+def test_what_the_strategy_refuses_is_said_as_it_is(checked):
+    report = checked("from labelloop.errors import BadInput\nraise BadInput('there is no class rust')")
+    assert only_fault(report).found == "failed with there is no class rust"
+
+
 def test_a_strategy_that_ends_python_is_refused_like_an_error(checked):
     assert only_fault(checked("raise SystemExit")).found == "failed with SystemExit"
 
@@ -199,7 +211,7 @@ def test_a_fault_that_shows_with_many_images_only(checked):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(BadInput, match=r"nothing\.py is not there; labelloop check without a file"):
+    with pytest.raises(BadInput, match=r"nothing\.py is not there; wanted a file that defines strategies"):
         load(tmp_path / "nothing.py")
     with pytest.raises(BadInput, match="is a folder, not a file with Python code"):
         load(tmp_path)
@@ -208,7 +220,7 @@ def test_files_that_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("def mine(:\n", r"broken\.py, line 1: SyntaxError"),
+        ("def mine(:\n", r"broken\.py, line 1: SyntaxError: invalid syntax$"),
         ("import nothing_of_the_kind\n", r"broken\.py, line 1: ModuleNotFoundError"),
         (
             f"{HEAD}@strategy\ndef mine(pool, n):\n    'Mine.'\n",
@@ -225,7 +237,7 @@ def test_files_that_break(tmp_path, text, found):
 
 
 def test_a_setting_without_a_type_is_refused_with_the_line(checked):
-    with pytest.raises(BadStrategy, match=r"mine\.py, line 5: BadStrategy: mine: setting 'power' needs a type"):
+    with pytest.raises(BadStrategy, match=r"mine\.py, line 5: mine: setting 'power' needs a type"):
         checked("return pool.y", settings=", *, power")
 
 

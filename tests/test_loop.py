@@ -249,8 +249,12 @@ def test_a_strategy_dropped_into_the_project_is_used(embedded):
 def test_a_broken_drop_in_is_named_with_file_and_line(embedded):
     (embedded.folder / "strategies").mkdir()
     (embedded.folder / "strategies" / "broken.py").write_text("import numpy\n1 / 0\n")
-    with pytest.raises(BadStrategy, match=r"broken.py, line 2: ZeroDivisionError"):
-        next_batch(embedded, 5, strategy="mine_that_is_broken")
+    with pytest.raises(BadStrategy, match=r"^\S*broken.py, line 2: ZeroDivisionError: division by zero$"):
+        next_batch(embedded, 5, strategy="broken")
+    with pytest.raises(
+        BadInput, match=r"no strategy is called 'margn'; did you mean 'margin'.*broken.py, line 2: Zero"
+    ):
+        next_batch(embedded, 5, strategy="margn")
     assert len(next_batch(embedded, 5)) == 5
 
 

@@ -24,6 +24,7 @@ from labelloop.strategies.registry import get, names
 GRACE_SECONDS = 60.0  # on top of the limit: to start Python on a busy machine, and until a stuck process says so
 READING = "reading the file"
 INSTALLED = "installed packages"
+FILE = "a file that Python can run, with functions under @strategy"
 
 
 def check_apart(
@@ -114,7 +115,7 @@ def _work(out: Connection, file: Path | None, limit: float, known: Sequence[Path
 
 def broken(name: str, problem: BadStrategy) -> Report:
     """The report of what could not even be read."""
-    return Report(name, [Fault(str(problem), "a file that defines strategies", "repair that line", "")])
+    return Report(name, [Fault(str(problem), FILE, "repair that; strategies/_template.py is one to copy", "")])
 
 
 def _steps(watch: _Watch, one: Strategy) -> Callable[[str], None]:

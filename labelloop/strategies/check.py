@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from labelloop.errors import BadInput, NeedsModel
-from labelloop.strategies.contract import Scores, Strategy, fault, where
+from labelloop.strategies.contract import Scores, Strategy, fault, said, where
 from labelloop.strategies.folder import execute
 from labelloop.strategies.pools import POOLS, make_pool
 from labelloop.strategies.registry import get, names
@@ -83,7 +83,7 @@ def load(file: Path) -> list[Strategy]:
     """The strategies of one file, wherever it lies, without registering them. Raises BadInput, BadStrategy."""
     if not file.is_file():
         what = "is a folder, not a file with Python code" if file.is_dir() else "is not there"
-        raise BadInput(f"{file} {what}; labelloop check without a file checks all strategies there are")
+        raise BadInput(f"{file} {what}; wanted a file that defines strategies, such as leaves/strategies/mine.py")
     return list(execute(file.resolve()).values())
 
 
@@ -187,7 +187,7 @@ def _picks(one: Strategy, pool: Pool, n: int, scores: Scores, report: Report) ->
             why(row)
         except Exception as error:  # noqa: BLE001 the code is the user's, and whatever it raises must be said
             todo = "make the function given to because(…) work for every row that may be chosen"
-            yield Fault(f"its reason failed: {_said(error)}", "a few words", todo, where(error, _file(one)))
+            yield Fault(f"its reason failed: {said(error)}", "a few words", todo, where(error, _file(one)))
             return
 
 
@@ -217,11 +217,9 @@ def _failure(one: Strategy, error: BaseException) -> Fault:
     if isinstance(error, AttributeError) and "cannot assign" in str(error):
         return Fault(f"wrote to the pool ({error})", "a pool left as it was", "use a variable of your own", place)
     todo = "repair that line; every project looks like this at some time"
-    return Fault(f"failed with {_said(error)}", "scores from every pool", todo, place)
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if "NoneType" in str(error):
+        todo = "pool.skipped may be None, and pool.probabilities is before the first model: pool.proba waits for one"
+    return Fault(f"failed with {said(error)}", "scores from every pool", todo, place)
 
 
 def _advice(scores: object, n: int) -> str:

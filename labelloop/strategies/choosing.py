@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from labelloop.errors import BadStrategy, NeedsModel
-from labelloop.strategies.contract import Scores, Strategy, Value, check_settings, fault, where
+from labelloop.strategies.contract import Scores, Strategy, Value, check_settings, fault, said, where
 from labelloop.strategies.registry import get
 from labelloop.types import Ints, Pool
 
@@ -101,4 +101,4 @@ def _blame(one: Strategy) -> Iterator[None]:
         raise
     except Exception as error:  # as broad as it gets: the code is the user's, and whatever it raises must be said
         place = where(error, inspect.unwrap(one.function).__code__.co_filename)
-        raise BadStrategy(f"{one.name} failed ({place}): {type(error).__name__}: {error}") from error
+        raise BadStrategy(f"{one.name} failed ({place}): {said(error)}") from error

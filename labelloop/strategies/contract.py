@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelloop.errors import BadInput, BadStrategy
+from labelloop.errors import BadInput, BadStrategy, LabelloopError
 from labelloop.types import Pool
 
 Scores = NDArray[np.floating[Any]]
@@ -122,6 +122,14 @@ def fault(scores: object, n: int) -> str:
     if count := np.count_nonzero(scores == np.inf):
         return f"{count} scores of +inf"
     return ""
+
+
+def said(error: BaseException) -> str:
+    """An error of another's code in one line; what labelloop itself refuses is said as it is."""
+    if isinstance(error, LabelloopError):
+        return str(error)
+    words = error.msg if isinstance(error, SyntaxError) else str(error)  # its str repeats file and line
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def where(error: BaseException, file: str) -> str:

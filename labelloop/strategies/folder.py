@@ -19,7 +19,7 @@ from types import CodeType, ModuleType
 from weakref import finalize
 
 from labelloop.errors import BadStrategy
-from labelloop.strategies.contract import Strategy, where
+from labelloop.strategies.contract import Strategy, said, where
 from labelloop.strategies.registry import collect, everything, refuse_taken, replace
 
 GROUP = "labelloop.strategies"
@@ -131,7 +131,7 @@ def execute(file: Path) -> dict[str, Strategy]:
         with collect() as found:
             loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the file is the user's: whatever it does must not take the app down
-        raise BadStrategy(f"{where(error, str(file))}: {type(error).__name__}: {error}") from error
+        raise BadStrategy(f"{where(error, str(file))}: {said(error)}") from error
     if not found:
         raise BadStrategy(f"{file} has no function under @strategy; add one, or start the file's name with _")
     return {name: changed(one, origin=str(file)) for name, one in found.items()}
@@ -146,7 +146,7 @@ def _load_entry(point: EntryPoint) -> BadStrategy | None:
             point.load()
         replace(origin, {name: changed(one, origin=origin) for name, one in found.items()})
     except Exception as error:  # noqa: BLE001 another package's code: say what is wrong and go on without it
-        return BadStrategy(f"installed strategy {point.name} ({origin}): {type(error).__name__}: {error}")
+        return BadStrategy(f"installed strategy {point.name} ({origin}): {said(error)}")
     _installed.add(point.value)
     return None
 

@@ -7,6 +7,7 @@ Left out: drop-ins of one project, which nobody else sees; they are in what that
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,13 +34,19 @@ class Offered:
     problems: Sequence[BadStrategy] = ()
 
     def get(self, name: str) -> Strategy:
-        """The strategy of that name; raises the first problem where there is one, which may be why it is not there.
+        """The strategy of that name; else raises the problem that speaks of it, where there is one.
 
-        Else raises BadInput with the names there are and the closest one.
+        Else raises BadInput with the names there are, the closest one, and the files that are broken: it may be in one.
         """
-        if name not in self.known and self.problems:
-            raise self.problems[0]
-        return _find(name, self.known)
+        try:
+            return _find(name, self.known)
+        except BadInput as error:
+            for problem in self.problems:
+                if re.search(rf"\b{re.escape(name)}\b", str(problem)):
+                    raise problem from error
+            if not self.problems:
+                raise
+            raise BadInput(f"{error}. Broken, so that it may be there: {'; '.join(map(str, self.problems))}") from error
 
 
 @overload
