@@ -39,6 +39,8 @@ def simulate(
 ) -> list[dict[str, Any]]:
     """The learning curve of one strategy: a dict for each budget that can be reached, in order.
 
+    The last one may be of fewer labels, where no more images are left or the strategy offers no more.
+
     features (n, d) and test_features (t, d) are scaled to unit length; y (n,) and test_y (t,) are class indices. A row
     of class -1 has none: it is answered "skip", which costs a label and teaches no class. `late` is what
     the pool knows besides (see Pool). Each dict has
@@ -61,8 +63,8 @@ def simulate(
         select_seconds = fit_seconds = 0.0
         for step in run.until(budget, batch, strategy, settings or {}):
             select_seconds, fit_seconds = select_seconds + step[0], fit_seconds + step[1]
-        if curve and curve[-1]["labels"] == len(run.picked):
-            break  # the pool is used up
+        if len(run.picked) == (curve[-1]["labels"] if curve else 0):
+            break  # the pool is used up, or the strategy offers no more
         right = run.predict(exam.features) == exam.y
         curve.append(
             {

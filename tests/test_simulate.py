@@ -171,6 +171,15 @@ def test_skipped_rows_cost_a_label_and_teach_nothing():
     assert curve[0]["accuracy"] == np.mean(head.predict_proba(TEST[0]).argmax(1) == TEST[1])
 
 
+def test_a_strategy_that_offers_nothing_has_no_curve(register):
+    @register
+    def never(pool, n, rng):
+        """Nothing."""
+        return np.full(len(pool), -np.inf)
+
+    assert play("never") == []
+
+
 def test_a_strategy_sees_which_rows_were_skipped(register):
     seen = []
 

@@ -147,6 +147,16 @@ def test_a_project_is_played_on_its_labels_and_left_alone(tmp_path, make_project
     assert project.log.last_id() == last
     said = run("simulate", project.folder, "--backbone", "embedded", "--out", tmp_path / "out", code=1)
     assert "is a project and has features of its own" in said.stderr
+    (project.folder / "strategies").mkdir()
+    (project.folder / "strategies" / "three.py").write_text(
+        "from labelloop import in_order, strategy\n\n\n@strategy\ndef three(pool, n, rng):\n    'Three.'\n"
+        "    return in_order(pool, pool.unlabeled[: max(0, 3 - len(pool.labeled))])\n"
+    )
+    options = ("--strategies", "three", "--seeds", 1, "--out", tmp_path / "out")
+    said = run("simulate", project.folder, *options, "--budgets", "5,10", code=1)
+    assert "three offered 3 images and no more, with seed 0" in said.stderr
+    run("simulate", project.folder, *options, "--budgets", "2,10")
+    assert [point["labels"] for point in lines(tmp_path / "out")[0]["curve"]] == [2, 3]
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

@@ -88,7 +88,8 @@ def simulate(
         if known.material.chosen_from < budgets[-1]:
             say(f"Budgets end at {known.material.chosen_from} labels, all there are to choose from.")
         with Bar("curves") as bar:
-            played = list(play(known.material, those, seeds, batch, budgets, progress=bar.show))
+            found = play(known.material, those, seeds, batch, budgets, progress=bar.show)
+            played = [_long_enough(one, min(budgets[0], known.material.chosen_from)) for one in found]
         compared = {name: curves.collect({p.seed: p.curve for p in played if p.strategy == name}) for name in names}
         about = {"images": str(images), "features": known.made_by, "batch": batch, "budgets": budgets}
         _write(out / RAW, "".join(line(one, known, about) for one in played))
@@ -169,6 +170,17 @@ def line(one: Played, known: Known, about: dict[str, Any]) -> str:
         "picked": picked,
     }
     return json.dumps(values) + "\n"
+
+
+def _long_enough(one: Played, first: int) -> Played:
+    """The same; raises BadInput for a strategy without an accuracy at the first budget, as nothing can be compared."""
+    labels = one.curve[-1]["labels"] if one.curve else 0
+    if labels < first:
+        raise BadInput(
+            f"{one.strategy} offered {labels} images and no more, with seed {one.seed}: it gives the others -inf, "
+            f"which means never. Wanted {first}, the first of --budgets; leave it out, or begin with a smaller one"
+        )
+    return one
 
 
 def _seconds(played: Sequence[Played], name: str, batch: int) -> float:
