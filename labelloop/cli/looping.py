@@ -95,7 +95,9 @@ def next_command(project: Path, n: int, strategy: str | None, as_json: bool) -> 
     if 0 < len(rows) < n:
         say(f"{len(rows)} of the {n} images asked for are left.")
     elif not rows:
-        say("Nothing to label: every image is answered, or none is embedded yet (labelloop embed).")
+        say(
+            "Nothing to label: all is answered, nothing is embedded yet (labelloop embed), or the strategy offers none."
+        )
 
 
 @click.command()

@@ -78,6 +78,19 @@ def nearest(pool: Pool, rows: Ints, targets: Ints) -> Floats:
     return like
 
 
+def kernel(like: Floats, square: float) -> Floats:
+    """exp(-|x - s|² / r²) of cosine similarities, written over them: they are the largest arrays of whoever asks."""
+    like -= 1  # |x - s|² = 2 - 2 x·s for unit length
+    np.minimum(like, 0, out=like)
+    like *= 2 / square
+    return np.exp(like, out=like)
+
+
+def at_most(rows: Ints, n: int, rng: np.random.Generator) -> Ints:
+    """The rows, or n of them at random where there are more."""
+    return rows if len(rows) <= n else rng.choice(rows, n, replace=False)
+
+
 def central(pool: Pool, rows: Ints) -> int:
     """The place among rows of the one nearest to their mean."""
     total = np.zeros(pool.features.shape[1], np.float32)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from labelloop.strategies.contract import Scores, in_order
-from labelloop.strategies.distances import Picks, central, nearest, read
+from labelloop.strategies.distances import Picks, at_most, central, kernel, nearest, read
 from labelloop.strategies.registry import strategy
 from labelloop.types import Bools, Floats, Ints, Pool
 
@@ -63,13 +63,13 @@ def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Picks:
     with threadpool_limits(1):  # products on two threads end in other digits: the same seed must give the same picks
         while len(picks) < n:
             rows, candidates = _window(left, weight, rng)
-            centers = np.concatenate([_at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
-            square = _squared_radius(pool, _at_most(centers, LABELED // 4, rng) if len(centers) >= FEW else rows[:FEW])
-            covered = _kernel(nearest(pool, rows, centers), square) if len(centers) else np.zeros(len(rows), np.float32)
-            K = _kernel(read(pool, rows[:candidates]) @ read(pool, rows).T, square)  # (candidates, rows)
+            centers = np.concatenate([at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
+            square = _squared_radius(pool, at_most(centers, LABELED // 4, rng) if len(centers) >= FEW else rows[:FEW])
+            covered = kernel(nearest(pool, rows, centers), square) if len(centers) else np.zeros(len(rows), np.float32)
+            K = kernel(read(pool, rows[:candidates]) @ read(pool, rows).T, square)  # (candidates, rows)
             new = _greedy(K, covered, weight[rows], min(n - len(picks), AT_ONCE))
             alike = (np.count_nonzero(K[new] >= LIKE, axis=1) - 1) * len(left) / len(rows)
-            alone = _kernel(nearest(pool, rows[new], pool.covered), square) < LIKE
+            alone = kernel(nearest(pool, rows[new], pool.covered), square) < LIKE
             parts.append((rows[new], alike.round().astype(np.int64), alone))
             left, picks = np.setdiff1d(left, rows[new], assume_unique=True), np.concatenate([picks, rows[new]])
     return Picks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -95,18 +95,6 @@ def _greedy(K: Floats, covered: Floats, weight: Floats, n: int) -> list[int]:
         picks.append(int(np.argmax(gain)))
         covered = np.maximum(covered, K[picks[-1]])
     return picks
-
-
-def _at_most(rows: Ints, n: int, rng: np.random.Generator) -> Ints:
-    return rows if len(rows) <= n else rng.choice(rows, n, replace=False)
-
-
-def _kernel(like: Floats, square: float) -> Floats:
-    # |x - s|² = 2 - 2 x·s for unit length; in place, because K is the largest array here
-    like -= 1
-    np.minimum(like, 0, out=like)
-    like *= 2 / square
-    return np.exp(like, out=like)
 
 
 def _squared_radius(pool: Pool, rows: Ints) -> float:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.strategies.distances import Picks, read
+from labelloop.strategies.distances import Picks, at_most, read
 from labelloop.strategies.diversity import herd
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import doubt, torn
@@ -62,7 +62,7 @@ def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
     from labelloop.train.head import fit_head
 
     parts = [pool.labeled, np.flatnonzero(pool.skipped)]
-    known = [part if len(part) <= KNOWN else rng.choice(part, KNOWN, replace=False) for part in parts]
+    known = [at_most(part, KNOWN, rng) for part in parts]
     X = read(pool, np.concatenate(known))
     head = fit_head(X, np.repeat([1, 0], [len(part) for part in known]), 2)
     return lambda rows: head.predict_proba(read(pool, rows))[:, 1]

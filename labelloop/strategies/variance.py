@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelloop.strategies.distances import Picks, blocks, read_unit
+from labelloop.strategies.distances import Picks, at_most, blocks, kernel, read_unit
 from labelloop.types import Bools, Floats, Ints, Pool
 
 WINDOW = 4096  # open rows whose uncertainty counts, drawn at random for every AT_ONCE picks
@@ -108,12 +108,12 @@ def _process(pool: Pool, rows: Ints, candidates: Ints, picks: Ints, rng: np.rand
 
     X = read_unit(pool, rows)
     square = _squared_radius(X, rng)
-    prior = _covariance(X[candidates], X, square)
-    known = np.concatenate([_at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
+    prior = kernel(X[candidates] @ X.T, square)
+    known = np.concatenate([at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
     if not len(known):
         return Process(prior.copy(), prior, np.ones(len(candidates), np.float32), square)
     L = read_unit(pool, known)
-    inner, outer = _covariance(L, L, square), _covariance(L, X, square)
+    inner, outer = kernel(L @ L.T, square), kernel(L @ X.T, square)
     inner[np.diag_indices_from(inner)] += NOISE
     A = solve_triangular(cholesky(inner, lower=True), outer, lower=True)  # (m, w)
     B = A[:, candidates]
@@ -125,16 +125,7 @@ def _nearest_label(pool: Pool, rows: Ints, square: float) -> Floats:
     """Prior covariance (len(rows),) with the nearest covered row: of all, as a reason must not overlook one."""
     X, like = read_unit(pool, rows), np.zeros(len(rows), np.float32)
     for _, labeled in blocks(pool, pool.covered):
-        like = np.maximum(like, _covariance(X, labeled, square).max(axis=1))
-    return like
-
-
-def _covariance(X: Floats, Y: Floats, square: float) -> Floats:
-    like: Floats = X @ Y.T
-    like -= 1  # |x - y|² = 2 - 2 x·y for unit length; in place, because these are the largest arrays here
-    np.minimum(like, 0, out=like)
-    like *= 2 / square
-    np.exp(like, out=like)
+        like = np.maximum(like, kernel(X @ labeled.T, square).max(axis=1))
     return like
 
 
@@ -142,7 +133,3 @@ def _squared_radius(X: Floats, rng: np.random.Generator) -> float:
     some, others = rng.integers(0, len(X), (2, PAIRS))
     square = SPREAD * float((2 - 2 * (X[some] * X[others]).sum(axis=1)).mean())
     return max(square, FINEST)
-
-
-def _at_most(rows: Ints, n: int, rng: np.random.Generator) -> Ints:
-    return rows if len(rows) <= n else rng.choice(rows, n, replace=False)
