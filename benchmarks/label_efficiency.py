@@ -59,7 +59,7 @@ def play(cell: Cell, cache: Path, folder: Path | None) -> dict[str, object]:
     data, (X, y) = load(name, backbone, cache), pool(name, backbone, kind, seed, cache)
     many = name == "caltech101"
     budgets = BUDGETS[batch, many]
-    if strategy == "random":  # draws the same images whatever the batch
+    if strategy == "random":  # as good in one draw as in many: the batch only changes which images
         batch, budgets = 1000, sorted({*budgets, *LONG[many]})
     curve = simulate(
         X, y, strategy, budgets=[b for b in budgets if b <= len(y)],

@@ -167,7 +167,7 @@ def choose(
         for row, score, why in zip(chosen.rows, chosen.scores, chosen.reasons, strict=True)
     ]
     probabilities = None if learned is None else learned.probabilities
-    words = explain(board, probabilities, [pick.image_id for pick in picks], rng)
+    words = explain(board, probabilities, [pick.image_id for pick in picks], rng, said=chosen.reasons)
     told = zip(picks, chosen.rows, words.words, words.neighbours, strict=True)
     return Choice(
         chosen.strategy,

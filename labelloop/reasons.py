@@ -22,12 +22,24 @@ class Reasons:
     neighbours: list[list[tuple[int, int]]] = field(default_factory=list)
 
 
-def explain(board: Board, probabilities: Floats | None, image_ids: Sequence[int], rng: np.random.Generator) -> Reasons:
-    """A line for each image that says why it is worth a look, and its three nearest labeled images."""
+def explain(
+    board: Board,
+    probabilities: Floats | None,
+    image_ids: Sequence[int],
+    rng: np.random.Generator,
+    *,
+    said: Sequence[str] = (),
+) -> Reasons:
+    """A line for each image that says why it is worth a look, and its three nearest labeled images.
+
+    `said` is what the strategy says of each; where it has words for all of them, none are sought.
+    """
     rows = np.array(image_ids, dtype=int) - 1
     if not len(board.to_learn_from):
         return Reasons(["typical of many images here, and none like it is labeled yet"] * len(rows), [[] for _ in rows])
     near = nearest_labeled(board, rows)
+    if said and all(said):
+        return Reasons(list(said), [neighbours for neighbours, _ in near])
     # "nothing like it" means: further from every label than four fifths of what is still open
     still_open = np.flatnonzero((board.state == NONE) & board.embedded)
     some = rng.choice(still_open, min(256, len(still_open)), replace=False)
