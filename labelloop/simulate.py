@@ -10,6 +10,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from labelloop import strategies
 from labelloop.errors import BadInput
 from labelloop.strategies import Strategy, Value
 from labelloop.strategies.distances import some_of
-from labelloop.train.head import Head, fit_head
+from labelloop.train.head import Head
+from labelloop.train.spreading import Graph, fit_spread, graph
 from labelloop.types import Floats, Ints, Pool
 
 
@@ -159,9 +161,16 @@ class Run:
 
     def learn(self) -> None:
         """Fit the head anew; there is none before labels of two classes."""
-        rows = np.array([row for row in self.picked if self.person.y[row] >= 0], np.int64)
-        if len(np.unique(self.person.y[rows])) > 1:
-            self.head = fit_head(self.person.features[rows], self.person.y[rows], len(self.classes))
+        known = np.full(len(self.person.y), -1)
+        known[self.picked] = self.person.y[self.picked]
+        skipped = np.array([row for row in self.picked if known[row] < 0], np.int64)
+        if len(np.unique(known[known >= 0])) > 1:
+            self.head = fit_spread(self.graph, self.person.features, known, len(self.classes), skipped)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Which images of the pool are like which."""
+        return graph(self.person.features, np.arange(len(self.person.y)))
 
     def predict(self, features: Floats) -> Ints:
         """Class indices; before the first head the only class that is known, or the first."""

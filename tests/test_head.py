@@ -42,6 +42,7 @@ def test_classes_without_labels_have_probability_zero():
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_turning_into_the_row_space_changes_nothing(n_classes, monkeypatch):
     monkeypatch.setattr(module, "SOLVER", EXACT)
+    monkeypatch.setattr(module, "DTYPE", np.float64)
     X, y = blobs(40, 120, n_classes)
     fast = fit_head(X, y, n_classes).predict_proba(X)
     monkeypatch.setattr(module, "_fit_in_row_space", module._fit)
@@ -50,15 +51,38 @@ def test_turning_into_the_row_space_changes_nothing(n_classes, monkeypatch):
 
 
 @pytest.mark.parametrize(("m", "d"), [(40, 120), (150, 20)])
-def test_it_is_the_penalised_fit_of_scikit_learn(m, d, monkeypatch):
+def test_it_is_the_penalised_fit_of_scikit_learn_with_balanced_classes(m, d, monkeypatch):
     from sklearn.linear_model import LogisticRegression
 
     monkeypatch.setattr(module, "SOLVER", EXACT)
+    monkeypatch.setattr(module, "DTYPE", np.float64)
     X, y = blobs(m, d, 3, noise=2.0)
-    Z = X - X.mean(axis=0)
-    Z = Z / np.sqrt((Z**2).sum(axis=1).mean())
-    expected = LogisticRegression(C=C, tol=1e-8, max_iter=10_000).fit(Z.astype(float), y).predict_proba(Z)
+    share = 1 / np.bincount(y)[y] / 3
+    Z = X - share @ X
+    Z = (Z / np.sqrt(share @ (Z**2).sum(axis=1))).astype(float)
+    expected = LogisticRegression(C=C, tol=1e-8, max_iter=10_000, class_weight="balanced").fit(Z, y).predict_proba(Z)
     assert np.abs(fit_head(X, y, 3).predict_proba(X) - expected).max() < 1e-4
+
+
+def test_a_weight_of_two_is_as_good_as_the_label_twice_and_a_copy_of_an_image_is_no_second_label(monkeypatch):
+    monkeypatch.setattr(module, "SOLVER", EXACT)
+    monkeypatch.setattr(module, "DTYPE", np.float64)
+    X, y = blobs(30, 10, 3, noise=2.0)
+    X = X.astype(np.float64)
+    alone = fit_head(X, y, 3).predict_proba(X)
+    copied = fit_head(np.concatenate([X, X[:4], X[:4]]), np.concatenate([y, y[:4], y[:4]]), 3).predict_proba(X)
+    assert np.abs(copied - alone).max() < 1e-4
+    near = X[:4].astype(np.float64) * (1 + 1e-12)  # as good as the same image, to a fit, and not to a comparison of bytes
+    twice = fit_head(np.concatenate([X, near]), np.concatenate([y, y[:4]]), 3).predict_proba(X)
+    weighted = fit_head(X, y, 3, weights=np.where(np.arange(30) < 4, 2, 1)).predict_proba(X)
+    assert np.abs(weighted - alone).max() > 1e-3
+    assert np.abs(weighted - twice).max() < 1e-4
+
+
+def test_a_rare_class_is_not_drowned():
+    X, y = blobs(300, 6, 2, noise=1.5)
+    rare = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:4]])
+    assert (fit_head(X[rare], y[rare], 2).predict_proba(X)[y == 1].argmax(axis=1) == 1).mean() > 0.7
 
 
 def test_mirror_images_get_mirrored_answers():
@@ -96,9 +120,9 @@ def test_the_same_labels_give_the_same_head():
     assert np.array_equal(fit_head(X, y, 3).weight, fit_head(X, y, 3).weight)
 
 
-def test_images_that_are_all_alike_leave_the_class_frequencies():
+def test_images_that_are_all_alike_leave_nothing_to_tell_them_apart_by():
     proba = fit_head(np.ones((4, 8), np.float32), [0, 1, 1, 1], 2).predict_proba(np.ones((1, 8)))
-    assert np.allclose(proba, [[0.25, 0.75]], atol=0.01)
+    assert np.allclose(proba, [[0.5, 0.5]], atol=0.01)
 
 
 @pytest.mark.parametrize(("y", "found"), [([], "0 labels of 0 classes"), ([2, 2, 2], "3 labels of 1 classes")])

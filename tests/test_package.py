@@ -28,7 +28,7 @@ MODULES = {
 LAYERS = [
     {"errors"},
     {"types"},
-    {"strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
+    {"cores", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
     {"project", "backbone", "weights", "embedded", "train.finetune"},
     {"board", "late", "reasons", "loop", "exchange", "folders"},
     {"judging", "worker", "dealing", "live", "simulate"},

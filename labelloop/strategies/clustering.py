@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from labelloop.errors import NeedsModel
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.strategies.cores import each, workers
+from labelloop.cores import each, workers
 from labelloop.strategies.distances import read
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import doubt, torn

@@ -16,7 +16,7 @@ import numpy as np
 
 from labelloop.errors import NeedsModel
 from labelloop.strategies.contract import Scores, because
-from labelloop.strategies.cores import each, workers
+from labelloop.cores import each, workers
 from labelloop.strategies.distances import read
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import shannon

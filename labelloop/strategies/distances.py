@@ -11,10 +11,9 @@ from typing import NoReturn
 
 import numpy as np
 
+from labelloop.cores import BLOCK
 from labelloop.errors import BadInput
 from labelloop.types import Bools, Floats, Ints, Pool
-
-BLOCK = 4096  # rows read from a memory map at a time
 
 
 @dataclass(frozen=True)

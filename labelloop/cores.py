@@ -13,8 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from labelloop.strategies.distances import BLOCK
-
+BLOCK = 4096  # rows worked on at a time
 THREADS = 8  # at most: more of them than that wait for memory
 
 Result = TypeVar("Result")
