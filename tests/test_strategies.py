@@ -183,6 +183,35 @@ def test_features_of_zeros_are_refused_where_length_matters(name):
         choose(pool, 10, name, np.random.default_rng(0))
 
 
+READS_NO_FEATURES = ["random", "least_confidence", "margin", "entropy", "power_margin", "class_balanced_margin"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"), [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0, "only zeros")]
+)
+@pytest.mark.parametrize("name", READS_NO_FEATURES)
+def test_what_has_no_usable_features_is_never_shown_whoever_chooses_it(name, bad, words):
+    pool = random_pool(60, labeled=9)
+    pool = dataclasses.replace(pool, features=np.where(np.isin(pool.ids, (31, 21))[:, None], bad, pool.features))
+    with pytest.raises(BadInput, match=f"^{words} as features of images 21, 31; leave them out of the pool"):
+        choose(pool, 51, name, np.random.default_rng(0))
+
+
+def test_features_are_read_of_chosen_rows_only():
+    proba = np.where(np.arange(60)[:, None] < 50, [1, 0, 0], [0.4, 0.3, 0.3])
+    pool = random_pool(60, proba=proba)
+    usable = dataclasses.replace(pool, features=np.where(np.arange(60)[:, None] < 50, np.nan, pool.features))
+    assert sorted(choose(usable, 10, "margin", np.random.default_rng(0)).rows) == list(range(50, 60))
+    with pytest.raises(BadInput, match="as features of images"):
+        choose(usable, 11, "margin", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e15])
+def test_features_far_from_unit_length_are_usable_all_the_same(size):
+    pool = dataclasses.replace(random_pool(9), features=random_pool(9).features * np.float32(size))
+    assert len(choose(pool, 9, "margin", np.random.default_rng(0)).rows) == 9
+
+
 def test_uncertainty_herding_without_a_model_is_max_herding():
     pool = random_pool(200, model=False)
     herding = choose(pool, 20, "max_herding", np.random.default_rng(5))

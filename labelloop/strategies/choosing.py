@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from labelloop.cores import BLOCK
 from labelloop.errors import BadStrategy, NeedsModel
 from labelloop.strategies.contract import Scores, Strategy, Value, check_settings, fault, said, where
+from labelloop.strategies.distances import read_unit
 from labelloop.strategies.registry import get
 from labelloop.types import Ints, Pool
 
@@ -41,8 +43,8 @@ def choose(
 
     `strategy` may be a name of the registry; drop-ins of one project are not there (loop.load_strategies has them).
     A strategy that asks again also gets those of `pool.again`. Before the first model a strategy that needs one is
-    replaced by `cold_start` (with its own defaults). Raises BadInput for an unknown name or setting, BadStrategy for
-    one that fails or breaks the contract.
+    replaced by `cold_start` (with its own defaults). Raises BadInput for an unknown name or setting, and for chosen
+    images whose features are NaN, infinite or only zeros; BadStrategy for one that fails or breaks the contract.
     """
     asked = strategy if isinstance(strategy, Strategy) else get(strategy)
     fallback = get(cold_start)
@@ -61,6 +63,7 @@ def choose(
         scores = _run(fallback, pool, min(n, len(pool.unlabeled)), rng, {})
     values = np.asarray(scores)
     rows = _best(pool.unlabeled, values, n, rng)
+    _refuse_unusable(pool, rows)
     return Chosen(rows, values[rows], ran.name, _reasons(ran, scores, rows))
 
 
@@ -71,6 +74,20 @@ def _best(rows: Ints, scores: Scores, n: int, rng: np.random.Generator) -> Ints:
     rows = rows[(values >= enough) & (values > -np.inf)]
     best: Ints = rows[np.lexsort((rng.random(len(rows)), -scores[rows]))][:n]
     return best
+
+
+def _refuse_unusable(pool: Pool, rows: Ints) -> None:
+    """Raise BadInput for rows that no model could learn from; strategies that read probabilities alone choose such too.
+
+    Only what was chosen is read: the features may be larger than memory.
+    """
+    for start in range(0, len(rows), BLOCK):
+        some = rows[start : start + BLOCK]
+        X = np.asarray(pool.features[some], np.float32)
+        square = np.einsum("nd,nd->n", X, X)  # half the time of read_unit, which only has to say what is wrong
+        usable = (square > 0) & (square < np.inf)
+        if not usable.all():
+            read_unit(pool, some[~usable])
 
 
 def _run(one: Strategy, pool: Pool, n: int, rng: np.random.Generator, keywords: Mapping[str, Value]) -> Scores:
@@ -89,7 +106,7 @@ def _reasons(one: Strategy, scores: Scores, rows: Ints) -> list[str]:
     if why is None:
         return [""] * len(rows)
     with _blame(one):
-        return [str(why(int(row))) for row in rows]
+        return [str(why(row)) for row in rows.tolist()]
 
 
 @contextmanager
