@@ -27,7 +27,7 @@ from labelloop.board import read_board
 from labelloop.errors import CannotTrain, LabelloopError
 from labelloop.features import FeatureStore
 from labelloop.judging import decide, split_to_judge
-from labelloop.loop import fit, learn
+from labelloop.learning import fit
 from labelloop.project import Job, Project
 from labelloop.project.jobs import HEARTBEAT_SECONDS, JobKind
 
@@ -168,8 +168,8 @@ def fine_tune(
     """Fine-tune the backbone on the labels, embed the pool with it, and put it in charge if it does better.
 
     It starts from the pretrained weights and the head on their features. It is compared with what is in charge on
-    held-out answers; before there are enough of those, on a fifth of the labels that it is not trained on. Until the
-    last write nothing changes for whoever is labeling.
+    held-out answers; before there are enough of those, on labels that it is not trained on as well (judging.py). Until
+    the last write nothing changes for whoever is labeling.
     """
     from labelloop.backbone import load_backbone
     from labelloop.train.finetune import finetune
@@ -179,7 +179,7 @@ def fine_tune(
     if stop():
         return
     board = read_board(project, features="base")
-    train, judge = split_to_judge(board, learn(board).exam.enough, settings.seed)
+    train, judge = split_to_judge(board, settings.seed)
     name = f"fine-tune-{1 + sum(m.kind == 'fine-tune' for m in project.rounds.models())}"
     out = project.folder / "models" / name
     images = project.catalog.images((train + 1).tolist())

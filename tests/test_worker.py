@@ -10,15 +10,13 @@ import threading
 import numpy as np
 import pytest
 
-from labelloop import judging, worker
+from labelloop import worker
 from labelloop.backbone import load_backbone
 from labelloop.board import read_board
 from labelloop.errors import CannotTrain
 from labelloop.features import FeatureStore
 from labelloop.images import open_upright
-from labelloop.project import Project
-from labelloop.types import Event
-from tests.conftest import draw, embed_by_color, truth
+from tests.conftest import draw, truth
 
 PATIENCE = 120.0  # seconds; only a failure waits so long
 RUN = [sys.executable, "-c", "from labelloop.worker import main; main()"]
@@ -183,61 +181,6 @@ def test_fine_tuning_the_built_in_features_is_refused_before_it_starts(project):
     with pytest.raises(CannotTrain, match="built-in"):
         worker.start(project, "fine-tune")
     assert project.jobs.all() == []
-
-
-@pytest.mark.parametrize("enough", [True, False])
-def test_what_judges_was_never_trained_on_and_the_exam_never_trains(project, enough):
-    embed_by_color(project)
-    label_all(project)
-    board = read_board(project)
-    train, judge = judging.split_to_judge(board, enough, seed=0)
-    assert not set(train) & set(judge)
-    assert not board.held_out[train].any()
-    assert board.held_out[judge].all() if enough else not board.held_out[judge].any()
-    assert len(train) + (0 if enough else len(judge)) == (~board.held_out).sum()
-
-
-def noise(project, name):
-    """Features that say nothing about the classes."""
-    values = np.random.default_rng(0).normal(size=(40, 3))
-    store = FeatureStore.create(project.features_folder(name), 3, {})
-    store.grow(40)
-    store.write(range(1, 41), values / np.linalg.norm(values, axis=1, keepdims=True))
-
-
-@pytest.mark.parametrize("better", [True, False])
-def test_only_what_answers_more_right_is_put_in_charge(project, better):
-    (noise if better else lambda p, n: embed_by_color(p, n))(project, "base")
-    (lambda p, n: embed_by_color(p, n) if better else noise(p, n))(project, "fine-tune-1")
-    label_all(project)
-    train, judge = judging.split_to_judge(read_board(project), True, seed=0)
-    verdict = judging.decide(project, "fine-tune-1", train, judge, 1.0)
-    assert project.features_in_charge["name"] == ("fine-tune-1" if better else "base")
-    assert verdict.endswith("the new model is in charge" if better else "the old model stays in charge")
-    (measured,) = project.rounds.models()
-    assert (measured.kind, measured.in_charge, measured.labels) == ("fine-tune", better, len(train))
-    assert measured.note == verdict
-    assert Project(project.folder).features_in_charge["name"] == project.features_in_charge["name"]
-
-
-def test_a_tie_changes_nothing(project):
-    embed_by_color(project)
-    embed_by_color(project, "fine-tune-1")
-    label_all(project)
-    train, judge = judging.split_to_judge(read_board(project), True, seed=0)
-    judging.decide(project, "fine-tune-1", train, judge, 1.0)
-    assert project.features_in_charge["name"] == "base"
-
-
-def test_labels_taken_back_while_it_trained_count_on_neither_side(project):
-    noise(project, "base")
-    embed_by_color(project, "fine-tune-1")
-    label_all(project)
-    train, judge = judging.split_to_judge(read_board(project), False, seed=0)
-    for row in (*train[:5], *judge[:2]):
-        project.log.append([Event(image_id=int(row) + 1, kind="undo")])
-    verdict = judging.decide(project, "fine-tune-1", train, judge, 1.0)
-    assert verdict.startswith(f"{len(judge) - 2} of {len(judge) - 2} labels set aside right after fine-tuning")
 
 
 def test_labeled_images_that_came_under_other_features_are_described_by_the_first_ones_too(project, counting):
