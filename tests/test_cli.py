@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -16,7 +17,7 @@ from labelloop import worker
 from labelloop.cli import Commands, main
 from labelloop.cli.making import nothing_left_on_error
 from labelloop.cli.options import user
-from labelloop.cli.terminal import duration, progress_line
+from labelloop.cli.terminal import Bar, duration, progress_line
 from labelloop.project import Project
 from labelloop.types import Event
 
@@ -436,6 +437,16 @@ def test_progress_in_one_line():
     assert progress_line(0, 0, "files", None, None, "reading files") == "reading files"
     assert progress_line(12, 12, "images", 0.5, 0.0, "") == f"[{'#' * 24}] 12 of 12 images  0.5/s"
     assert [duration(s) for s in (8.2, 99, 100, 3599, 7500)] == ["8 s", "99 s", "2 min", "1 h 0 min", "2 h 5 min"]
+
+
+def test_what_is_said_while_a_line_of_progress_is_there_stands_alone(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    with Bar("curves") as bar:
+        bar.show(1, 2)
+        bar.say("a word")
+    assert terminal.getvalue().replace("\r\x1b[K", "|") == "|[############............] 1 of 2 curves|a word\n|"
 
 
 @pytest.mark.parametrize("command", [("undo", 10**30), ("undo", 0), ("log", "-n", 10**30)])

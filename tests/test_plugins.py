@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from labelloop.cli import main, plugins
 from labelloop.cli.apart import check_apart
 from labelloop.cli.plugins import report_lines
 from labelloop.cli.replay import Material, label_counts, table, unsure_by, verdict
+from labelloop.cli.settings import settings_of
+from labelloop.errors import BadInput
 from labelloop.project import Project
-from labelloop.strategies import get, names
+from labelloop.strategies import Strategy, get, names
 from labelloop.strategies.check import Fault, Report, check, load
 from labelloop.types import Event
 from tests.conftest import draw, embed_by_color
@@ -70,7 +73,7 @@ def test_the_list_has_built_in_ones_files_and_what_is_broken(project, own):
     said = run("strategies", project.folder)
     lines = said.stdout.splitlines()
     at = lines.index(f"{'listed':24}Any image.")
-    assert lines[at + 1].strip() == f"file {own / 'mine.py'}; noise: float = 0.5; often: bool = True"
+    assert lines[at + 1].strip() == f"file {own / 'mine.py'}; noise: float = 0.5, often: bool = True"
     assert lines[lines.index(f"{'margin':24}The model is torn between two classes.") + 1].strip() == "built-in"
     assert lines[-1].startswith(f"broken: {own / 'torn.py'}, line 1: SyntaxError")
     assert said.stderr == "labelloop check says what to do about those that are broken.\n"
@@ -99,6 +102,54 @@ def test_the_list_without_a_project_has_the_drop_ins_of_the_repository():
 def test_installed_strategies_are_called_after_their_package():
     one = check.__globals__["replace"](get("random"), origin="kind-strategies: kind.page")
     assert plugins.origin(one) == "package kind-strategies: kind.page"
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def with_settings(tmp_path: Path, **signatures: str) -> list[Strategy]:
+    for name, signature in signatures.items():
+        write(tmp_path / "some.py", name=name, settings=signature and f", *, {signature}")
+    return load(tmp_path / "some.py")
+
+
+def test_settings_as_they_are_typed(tmp_path):
+    those = with_settings(tmp_path, a="x: float = 1.0, k: int = 2", b="x: float = 1.0, on: bool = True", c="")
+    given = ["a.x=-2", "k= 7", "b.x=1e-3", "on=No"]
+    assert settings_of(those, given) == {"a": {"x": -2.0, "k": 7}, "b": {"x": 0.001, "on": False}, "c": {}}
+    assert settings_of(those, []) == {"a": {}, "b": {}, "c": {}}
+    texts = with_settings(tmp_path, texts="word: str = 'd'")[-1:]
+    assert [settings_of(texts, [text])["texts"]["word"] for text in ("word=", "word= a,b=c.d ")] == ["", " a,b=c.d "]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["x"], "--set x: wanted NAME=VALUE, such as --set power=2"),
+        (["=3"], "--set =3: wanted NAME=VALUE"),
+        (["a.=3"], "--set a.=3: wanted NAME=VALUE"),
+        (
+            ["y=3"],
+            "there is no setting 'y'. Of settings a has x: float = 1.0, k: int = 2; b has x: float = 1.0; c has none",
+        ),
+        (["c.x=3"], "there is no setting 'x'. Of settings c has none"),
+        (["d.x=3"], "--set d.x=3: d is not among the strategies that are to run: a, b, c"),
+        (["x=3"], "--set x=3: a and b have a setting 'x'; say whose, as in --set a.x=3"),
+        (["k=1", "a.k=2"], "--set a.k=2: k of a is set twice; leave one out"),
+        (["k=1.5"], "--set k=1.5: wanted a whole number for k of a, such as 2, not '1.5'"),
+        (["a.x=much"], "--set a.x=much: wanted a number for x of a, such as 1.0, not 'much'"),
+        (["a.x=nan"], "wanted a number for x of a"),
+        (["a.x="], "wanted a number for x of a, such as 1.0, not ''"),
+        (["f=2"], "--set f=2: wanted true or false for f of b, such as True, not '2'"),
+        (["f="], "wanted true or false for f of b, such as True, not ''"),
+    ],
+)
+def test_settings_that_cannot_be_meant(tmp_path, given, words):
+    signatures = {"a": "x: float = 1.0, k: int = 2", "b": "x: float = 1.0", "c": ""}
+    if given[0].startswith("f"):
+        signatures["b"] = "f: bool = True"
+    with pytest.raises(BadInput, match=re.escape(words)):
+        settings_of(with_settings(tmp_path, **signatures), given)
 
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -276,6 +327,20 @@ def test_a_new_version_of_what_the_project_has_can_be_tried(labeled, tmp_path):
     write(labeled.folder / "strategies" / "mine.py", "return 1 / 0")
     said = run("try", write(tmp_path / "mine.py"), labeled.folder, "--seeds", 1, "--batch", 5).stdout
     assert said.splitlines()[-1].startswith("With 20 labels mine reaches ")
+
+
+def test_try_with_settings(labeled, tmp_path):
+    file = write(
+        tmp_path / "mine.py",
+        "if word != 'a=b.c' or times != 3 or not flag:\n    raise ValueError((word, times, flag))\nreturn pool.y * 0.0",
+        settings=", *, word: str = '', times: int = 1, flag: bool = False",
+    )
+    given = ("--set", "word=a=b.c", "--set", "mine.times=3", "--set", "flag=yes")
+    said = run("try", file, labeled.folder, "--seeds", 1, "--batch", 5, *given).stdout
+    assert said.splitlines()[-1].startswith("With 20 labels mine reaches ")
+    said = run("try", file, labeled.folder, "--set", "time=3", code=1).stderr
+    known = "mine has word: str = '', times: int = 1, flag: bool = False"
+    assert f"Error: --set time=3: there is no setting 'time'. Of settings {known}" in said
 
 
 def test_try_with_a_strategy_that_soon_offers_nothing(labeled, tmp_path):

@@ -159,6 +159,45 @@ def test_a_project_is_played_on_its_labels_and_left_alone(tmp_path, make_project
     assert [point["labels"] for point in lines(tmp_path / "out")[0]["curve"]] == [2, 3]
 
 
+def test_settings_are_those_typed_and_are_written_with_the_curves(flat, tmp_path):
+    those = ("--strategies", "power_margin,rare_first,random", *SMALL, "--seeds", 1, "--out", tmp_path / "out")
+    run("simulate", flat, *those, "--set", "power_margin.power=2", "--set", "boost=0")
+    assert [one["settings"] for one in lines(tmp_path / "out")] == [{"power": 2.0}, {"boost": 0.0}, {}]
+    run("simulate", flat, *those, "--set", "power=10")
+    picked = {one["strategy"]: one["picked"] for one in lines(tmp_path / "out")}
+    run("simulate", flat, *those, "--set", "power=0")
+    other = {one["strategy"]: one["picked"] for one in lines(tmp_path / "out")}
+    assert picked["power_margin"] != other["power_margin"]
+    assert picked["random"] == other["random"]
+    said = run("simulate", flat, *those, "--set", "margin.power=2", code=1).stderr
+    assert "margin is not among the strategies that are to run: power_margin, rare_first, random" in said
+
+
+def test_a_strategy_that_fails_is_named_and_the_others_go_on(flat, tmp_path):
+    those = ("--strategies", "spread_over_groups,margin,power_margin", "--set", "power=99", *SMALL)
+    said = run("simulate", flat, *those, "--out", tmp_path / "out", code=1)
+    assert "spread_over_groups is left out: spread_over_groups failed (" in said.stderr
+    assert "this pool knows nothing of groups" in said.stderr
+    assert "power_margin is left out: power_margin failed (" in said.stderr
+    last = "Error: left out, for reasons said above: spread_over_groups, power_margin"
+    assert said.stderr.splitlines()[-1] == last
+    assert [row.split()[0] for row in said.stdout.splitlines()[2:4]] == ["margin", "random"]
+    assert {one["strategy"] for one in lines(tmp_path / "out")} == {"margin", "random"}
+    found = json.loads(run("simulate", flat, *those, "--out", tmp_path / "out", "--json", code=1).stdout)
+    assert list(found["strategies"]) == ["margin", "random"]
+    assert {name: words.split(" (")[0] for name, words in found["failed"].items()} == {
+        "spread_over_groups": "spread_over_groups failed",
+        "power_margin": "power_margin failed",
+    }
+
+
+def test_no_spread_is_explained_where_every_seed_has_the_same_images(split, flat, tmp_path):
+    those = ("--strategies", "k_center,random", *SMALL, "--out", tmp_path / "out")
+    said = run("simulate", split, *those).stdout
+    assert said.splitlines()[4].startswith("± 0.0 of k_center: every seed has the same images")
+    assert "every seed has the same" not in run("simulate", flat, *those).stdout
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -167,6 +206,10 @@ def test_a_project_is_played_on_its_labels_and_left_alone(tmp_path, make_project
     [
         (("--strategies", "margn"), "no strategy is called 'margn'; did you mean 'margin'?"),
         (("--strategies", " , "), "no strategy is named"),
+        (
+            ("--set", "power=2"),
+            "there is no setting 'power'. Of settings auto has none; margin has none; random has none",
+        ),
         (("--batch", "40"), "44 images of 3 classes to choose from and 22 to judge by; wanted 160 of two classes"),
     ],
 )
@@ -226,6 +269,18 @@ def test_the_tables_of_known_curves():
         "Seconds to choose a batch: auto 0.250, random 0.125.",
         "Intervals over 2 seeds are narrower than the truth; take 10 or more to rely on them.",
     ]
+
+
+def test_no_spread_is_explained_only_where_it_comes_of_the_images():
+    moved = curves([0.25, 0.5], [0.25, 0.75])
+    given = {"auto": curves([0.5, 0.75], [0.5, 0.75]), "random": moved}
+    seconds = {"auto": 0.25, "random": 0.125}
+    words = "± 0.0 of auto: every seed has the same images, so this says nothing about other ones."
+    assert list(tables(given, 100, seconds, same_images=True))[4] == words
+    for others, same_images in ((given, False), ({"auto": moved, "random": moved}, True)):
+        assert not any("± 0.0 of" in line for line in tables(others, 100, seconds, same_images=same_images))
+    one_seed = {"auto": curves([0.5, 0.75]), "random": curves([0.25, 0.5])}
+    assert not any("± 0.0 of" in line for line in tables(one_seed, 100, seconds, same_images=True))
 
 
 def test_a_strategy_that_offers_no_more_has_no_number():

@@ -32,13 +32,21 @@ def saved_by(curves: ByName, name: str, chosen_from: int) -> Saved | None:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-def tables(curves: ByName, chosen_from: int, seconds: Mapping[str, float]) -> Iterator[str]:
-    """Accuracies, differences and labels saved, line by line; `seconds` it took each strategy to choose a batch."""
+def tables(
+    curves: ByName, chosen_from: int, seconds: Mapping[str, float], *, same_images: bool = False
+) -> Iterator[str]:
+    """Accuracies, differences and labels saved, line by line; `seconds` it took each strategy to choose a batch.
+
+    `same_images`: every seed had the same ones to choose from and to be judged by.
+    """
     budgets = sorted({int(count) for one in curves.values() for count in one.labels})
     n = max(len(one.seeds) for one in curves.values())
     yield f"Accuracy in %, mean{' ± standard deviation' if n > 1 else ''} over {n} {'seeds' if n > 1 else 'seed'}"
     rows = [[name, *(_cell(one, b) for b in budgets), f"{100 * one.areas.mean():.1f}"] for name, one in curves.items()]
     yield from _aligned([["labels", *map(str, budgets), "area"], *rows])
+    alike = [name for name, one in curves.items() if n > 1 and (one.values == one.values[0]).all()]
+    if same_images and alike:
+        yield f"± 0.0 of {', '.join(alike)}: every seed has the same images, so this says nothing about other ones."
     others = [name for name in curves if name != OTHER]
     if others:
         yield ""

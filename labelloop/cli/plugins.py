@@ -15,6 +15,7 @@ from labelloop import loop
 from labelloop.cli.apart import check_apart
 from labelloop.cli.options import PATH, json_option, project_argument
 from labelloop.cli.replay import COLD_START, OTHERS, material, refuse_again, replay, table, verdict
+from labelloop.cli.settings import set_option, settings_of
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.project import Project
 from labelloop.strategies import Strategy
@@ -40,13 +41,14 @@ def strategies_command(project: Path | None, as_json: bool) -> None:
     labelloop strategies leaves --json
     """
     offered = load_all(project)
-    found, problems = [described(one) for one in offered.known.values()], offered.problems
+    found, problems = offered.known.values(), offered.problems
     if as_json:
-        print_json({"strategies": found, "broken": [str(problem) for problem in problems]})
+        print_json({"strategies": [described(one) for one in found], "broken": [str(problem) for problem in problems]})
         return
     for one in found:
-        click.echo(f"{one['name']:24}{one['what']}")
-        click.echo(f"{'':24}{one['from']}{in_words(one['settings'])}{'; asks again' if one['again'] else ''}")
+        click.echo(f"{one.name:24}{one.what}")
+        settings = f"; {one.settings_in_words}" if one.settings else ""
+        click.echo(f"{'':24}{origin(one)}{settings}{'; asks again' if one.again else ''}")
     for problem in problems:
         click.echo(f"broken: {problem}")
     if problems:
@@ -79,11 +81,6 @@ def origin(one: Strategy) -> str:
     if one.origin.startswith("labelloop.strategies."):
         return "built-in"
     return f"file {one.origin}" if one.origin.endswith(".py") else f"package {one.origin}"
-
-
-def in_words(settings: dict[str, dict[str, Any]]) -> str:
-    """'; boost: float = 1.0', or nothing."""
-    return "".join(f"; {name}: {setting['type']} = {setting['default']!r}" for name, setting in settings.items())
 
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -156,7 +153,8 @@ def report_lines(report: Report, *, notes: bool = True) -> Iterator[str]:
 @project_argument
 @click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Replays of each strategy.")
 @click.option("--batch", type=click.IntRange(1, 1000), default=10, show_default=True, help="Images chosen at a time.")
-def try_command(file: Path, project: Path, seeds: int, batch: int) -> None:
+@set_option
+def try_command(file: Path, project: Path, *, seeds: int, batch: int, given: Sequence[str]) -> None:
     """Replay the strategies of FILE on the labels of PROJECT, against auto and random.
 
     Pretends that the labels come in the order in which the strategy would have asked for them, and counts what a model
@@ -165,8 +163,10 @@ def try_command(file: Path, project: Path, seeds: int, batch: int) -> None:
     \b
     labelloop try mine.py leaves
     labelloop try mine.py leaves --seeds 10 --batch 5
+    labelloop try mine.py leaves --set boost=2
     """
     own = load(file)
+    settings = settings_of(own, given)
     with Project(project) as opened:
         # A new version of one that the project has may be tried, so only names for all projects are taken.
         taken = loop.load_strategies().known
@@ -179,7 +179,8 @@ def try_command(file: Path, project: Path, seeds: int, batch: int) -> None:
         found = material(opened, batch)
         say(found.words)
         with Bar("replays") as bar:
-            curves = replay(found, [*own, *(taken[name] for name in OTHERS)], seeds, batch, progress=bar.show)
+            those = [*own, *(taken[name] for name in OTHERS)]
+            curves = replay(found, those, seeds, batch, settings=settings, progress=bar.show)
     click.echo("\n".join(table(curves)))
     for one in own:
         click.echo(verdict(curves, one.name, found))

@@ -15,6 +15,7 @@ import numpy as np
 
 from labelloop import late
 from labelloop.board import read_board
+from labelloop.cli.settings import Settings
 from labelloop.errors import BadInput
 from labelloop.metrics import ENOUGH
 from labelloop.project import Project
@@ -98,15 +99,24 @@ def refuse_again(one: Strategy) -> None:
 
 
 def replay(
-    found: Material, strategies: Sequence[Strategy], seeds: int, batch: int, *, progress: Callable[[int, int], None]
+    found: Material,
+    strategies: Sequence[Strategy],
+    seeds: int,
+    batch: int,
+    *,
+    settings: Settings,
+    progress: Callable[[int, int], None],
 ) -> Curves:
     """Accuracies of each strategy at growing label counts, one for each seed; all see the same images and test sets."""
     budgets = label_counts(found.chosen_from, batch)
     curves: Curves = {one.name: {count: [] for count in budgets} for one in strategies}
-    for played in play(found, strategies, seeds, batch, budgets, progress=progress):
+    turns = [(seed, one) for seed in range(seeds) for one in strategies]
+    for k, (seed, one) in enumerate(turns):
+        progress(k, len(turns))
+        played = play(found, one, budgets, batch, seed=seed, settings=settings.get(one.name, {}))
         for count, point in zip(budgets, played.curve, strict=False):
             if point["labels"] == count:  # fewer: it offers no more
-                curves[played.strategy][count].append(point["accuracy"])
+                curves[one.name][count].append(point["accuracy"])
     return curves
 
 
@@ -115,7 +125,7 @@ class Played:
     """One learning curve; `picked` in it are places in `pool`."""
 
     strategy: str
-    settings: dict[str, Value]  # its defaults
+    settings: dict[str, Value]  # all that it has
     seed: int
     curve: list[dict[str, Any]]
     pool: Ints  # rows of the material that were chosen from
@@ -123,32 +133,30 @@ class Played:
 
 def play(
     found: Material,
-    strategies: Sequence[Strategy],
-    seeds: int,
-    batch: int,
+    one: Strategy,
     budgets: Sequence[int],
+    batch: int,
     *,
-    progress: Callable[[int, int], None],
-) -> Iterator[Played]:
-    """Every strategy with every seed, seed by seed."""
-    for seed in range(seeds):
-        pool, test = _split(found, seed)
-        for k, one in enumerate(strategies):
-            defaults = {name: setting.default for name, setting in one.settings.items()}
-            progress(seed * len(strategies) + k, seeds * len(strategies))
-            curve = simulate(
-                found.features[pool],
-                found.y[pool],
-                one,
-                budgets=budgets,
-                test_features=found.features[test],
-                test_y=found.y[test],
-                batch=batch,
-                seed=seed,
-                classes=found.classes,
-                late={key: _cut(read, pool) for key, read in found.late.items()},
-            )
-            yield Played(one.name, defaults, seed, curve, pool)
+    seed: int,
+    settings: Mapping[str, Value],
+) -> Played:
+    """One strategy with one seed; settings that are not given are the defaults."""
+    pool, test = _split(found, seed)
+    curve = simulate(
+        found.features[pool],
+        found.y[pool],
+        one,
+        budgets=budgets,
+        test_features=found.features[test],
+        test_y=found.y[test],
+        batch=batch,
+        seed=seed,
+        classes=found.classes,
+        settings=settings,
+        late={key: _cut(read, pool) for key, read in found.late.items()},
+    )
+    defaults = {name: setting.default for name, setting in one.settings.items()}
+    return Played(one.name, {**defaults, **settings}, seed, curve, pool)
 
 
 def label_counts(n: int, batch: int) -> list[int]:

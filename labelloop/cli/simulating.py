@@ -26,8 +26,9 @@ from labelloop.cli.known import Network, listed, material_of
 from labelloop.cli.options import PATH, json_option
 from labelloop.cli.plugins import load_all
 from labelloop.cli.replay import Material, Played, material, play, refuse_again
+from labelloop.cli.settings import Settings, set_option, settings_of
 from labelloop.cli.terminal import Bar, print_json, say
-from labelloop.errors import BadInput
+from labelloop.errors import BadInput, BadStrategy, LabelloopError
 from labelloop.project import Project
 from labelloop.strategies import Strategy
 
@@ -52,6 +53,7 @@ def counts(context: click.Context, parameter: click.Parameter, value: str) -> li
 @click.option("--backbone", help="What describes the images.  [default: the best one that is on this machine]")
 @click.option("--weights", type=PATH, help="A safetensors file for the backbone.")
 @click.option("--out", type=PATH, default="simulation", show_default=True, help="Folder for results and features.")
+@set_option
 @json_option
 def simulate(
     images: Path,
@@ -63,6 +65,7 @@ def simulate(
     backbone: str | None,
     weights: Path | None,
     out: Path,
+    given: Sequence[str],
     as_json: bool,
 ) -> None:
     """Play strategies on images whose classes are known: what accuracy for how many labels?
@@ -72,36 +75,65 @@ def simulate(
     Nothing is written to either.
 
     Writes curves.jsonl (one line a curve, equal for equal seeds) and curves.svg to the folder --out, over those of an
-    earlier call; features of the images are kept there too.
+    earlier call; features of the images are kept there too. A strategy that fails is named and left out of all of it,
+    and the others go on; the command then ends with status 1.
 
     \b
     labelloop simulate ~/photos --seeds 10 --backbone tf_efficientnet_lite0
     labelloop simulate leaves --strategies auto,badge,typiclust,random --budgets 20,40,80
+    labelloop simulate leaves --strategies margin,power_margin --set power_margin.power=2
     """
     is_project = (images / "project.db").is_file()
     if out.resolve().is_relative_to(images.resolve()):
         raise BadInput(f"results would go to {out}, inside {images}, which is left as it is; name another with --out")
     those = _checked(strategies, images if is_project else None)
-    names = [one.name for one in those]
+    settings = settings_of(those, given)
     with _known(images, is_project, Network(backbone, weights), batch, out) as known:
         say(known.words)
         if known.material.chosen_from < budgets[-1]:
             say(f"Budgets end at {known.material.chosen_from} labels, all there are to choose from.")
-        with Bar("curves") as bar:
-            found = play(known.material, those, seeds, batch, budgets, progress=bar.show)
-            played = [_long_enough(one, min(budgets[0], known.material.chosen_from)) for one in found]
-        compared = {name: curves.collect({p.seed: p.curve for p in played if p.strategy == name}) for name in names}
+        played, failed = _play(known.material, those, seeds, batch, budgets, settings=settings)
         about = {"images": str(images), "features": known.made_by, "batch": batch, "budgets": budgets}
         _write(out / RAW, "".join(line(one, known, about) for one in played))
+    names = [one.name for one in those if one.name not in failed]
+    compared = {name: curves.collect({p.seed: p.curve for p in played if p.strategy == name}) for name in names}
     n, seconds = known.material.chosen_from, {name: _seconds(played, name, batch) for name in names}
     _write(out / PLOT, drawing(compared, f"{images.resolve().name}: {n} images, batches of {batch}, {seeds} seeds"))
     files = {"raw": str(out / RAW), "plot": str(out / PLOT)}
     if as_json:
-        print_json({"strategies": summary(compared, n, seconds), "files": files})
-        return
-    for text in tables(compared, n, seconds):
-        click.echo(text)
-    say(f"Every curve: {files['raw']}; drawn: {files['plot']}")
+        print_json({"strategies": summary(compared, n, seconds), "failed": failed, "files": files})
+    else:
+        for text in tables(compared, n, seconds, same_images=len(known.material.exam) > 0):
+            click.echo(text)
+        say(f"Every curve: {files['raw']}; drawn: {files['plot']}")
+    if failed:
+        raise BadStrategy(f"left out, for reasons said above: {', '.join(failed)}")
+
+
+def _play(
+    found: Material, those: Sequence[Strategy], seeds: int, batch: int, budgets: Sequence[int], *, settings: Settings
+) -> tuple[list[Played], dict[str, str]]:
+    """Every strategy with every seed, seed by seed, and why strategies failed: they are left out, and the others go on.
+
+    Raises what is wrong with random: nothing can be compared without it.
+    """
+    played: list[Played] = []
+    failed: dict[str, str] = {}
+    turns = [(seed, one) for seed in range(seeds) for one in those]
+    with Bar("curves") as bar:
+        for k, (seed, one) in enumerate(turns):
+            if one.name in failed:
+                continue
+            bar.show(k, len(turns))
+            try:
+                curve = play(found, one, budgets, batch, seed=seed, settings=settings[one.name])
+                played.append(_long_enough(curve, min(budgets[0], found.chosen_from)))
+            except LabelloopError as error:
+                if one.name == OTHER:
+                    raise
+                failed[one.name] = str(error)
+                bar.say(f"{one.name} is left out: {error}")
+    return [one for one in played if one.strategy not in failed], failed
 
 
 def _checked(strategies: str, project: Path | None) -> list[Strategy]:

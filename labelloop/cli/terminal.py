@@ -45,6 +45,14 @@ class Bar:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._clear()
+
+    def say(self, text: str) -> None:
+        """Something for whoever waits, in place of the line, which `show` writes again below."""
+        self._clear()
+        say(text)
+
+    def _clear(self) -> None:
         if self._shown and self._start is not None:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -121,7 +121,7 @@ def check(one: Strategy, *, step: Callable[[str], None] = lambda words: None) ->
 
 def _about(one: Strategy) -> Iterator[str]:
     if one.settings:
-        yield "settings: " + ", ".join(f"{name}: {s.type.__name__} = {s.default!r}" for name, s in one.settings.items())
+        yield f"settings: {one.settings_in_words}"
     if one.again:
         yield "may ask again about images that have an answer"
     if Path(one.origin).name.startswith("_"):

@@ -33,6 +33,9 @@ class Setting:
     type: type[Value]
     default: Value
 
+    def __str__(self) -> str:
+        return f"{self.type.__name__} = {self.default!r}"
+
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
@@ -44,6 +47,11 @@ class Strategy:
     settings: dict[str, Setting]
     origin: str  # the module or drop-in file that defines it
     again: bool = False  # whether it may choose images that have an answer
+
+    @property
+    def settings_in_words(self) -> str:
+        """'boost: float = 1.0', with commas between; 'none'."""
+        return ", ".join(f"{name}: {setting}" for name, setting in self.settings.items()) or "none"
 
 
 class Reasoned(np.ndarray):
@@ -102,8 +110,7 @@ def check_settings(one: Strategy, given: Mapping[str, Value]) -> Mapping[str, Va
     """The given settings; raises BadInput for one that the strategy does not have or that is of another type."""
     for name, value in given.items():
         if name not in one.settings:
-            known = ", ".join(one.settings) or "none"
-            raise BadInput(f"{one.name} has no setting {name!r}; its settings: {known}")
+            raise BadInput(f"{one.name} has no setting {name!r}; its settings: {one.settings_in_words}")
         if not _fits(value, one.settings[name].type):
             raise BadInput(f"{one.name}: {name} must be {one.settings[name].type.__name__}, not {value!r}")
     return given
