@@ -1,4 +1,4 @@
-"""Whether a fine-tuned model takes over: compared with the one in charge on answers neither learned from.
+"""When fine-tuning is due, and whether its result takes over from the model in charge, on answers neither learned from.
 
 The judging images are the held-out answers and, while there are fewer than WANTED of those, labels that are set aside.
 Counting right answers sees little on so few images; how much probability a model gives to the right class says more
@@ -32,6 +32,7 @@ import numpy as np
 from labelloop.board import Board, read_board
 from labelloop.learning import fit, learn
 from labelloop.project import Measured, Project
+from labelloop.train.recipe import labels_wanted
 from labelloop.types import Floats, Ints
 
 WANTED = 50  # judging images; labels are set aside while there are fewer held-out answers
@@ -56,6 +57,19 @@ class Comparison:
     def takes_over(self) -> bool:
         """Whether the new one is to be in charge."""
         return self.n > 0 and self.new_right >= self.old_right and self.certainty >= LEVEL
+
+
+def due_at(project: Project, board: Board) -> int | None:
+    """Labels to learn from at which fine-tuning begins by itself; None where it never does."""
+    if not project.settings.fine_tunes or project.settings.backbone == "embedded":
+        return None
+    n_classes = len(np.unique(board.label[board.to_learn_from]))
+    job = project.jobs.latest("fine-tune")
+    if job is None:
+        return labels_wanted(n_classes)
+    models = project.rounds.models()
+    did_better = any(m.kind == "fine-tune" and m.in_charge and m.at >= job.at for m in models)
+    return labels_wanted(n_classes, project.log.count_labels(job.at), did_better)
 
 
 def split_to_judge(board: Board, seed: int) -> tuple[Ints, Ints]:
@@ -145,5 +159,6 @@ def _log_probability(logits: Floats, y: Ints) -> Floats:
 
     Z = logits * sharpness(logits, y)
     Z = Z - Z.max(axis=1, keepdims=True)
-    own: Floats = Z[np.arange(len(y)), y]
-    return np.log(np.exp(own) / np.exp(Z).sum(axis=1) + LEAST)
+    own = np.exp(Z[np.arange(len(y)), y]) / np.exp(Z).sum(axis=1)
+    log_probability: Floats = np.log(own + LEAST)
+    return log_probability

@@ -60,6 +60,7 @@ class Settings:
     strategy: str = "auto"
     strategy_settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    fine_tunes: bool = True  # by itself, whenever there are enough new labels
 
 
 @dataclass(frozen=True)

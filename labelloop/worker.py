@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from labelloop.board import read_board
+from labelloop.board import Board, read_board
 from labelloop.errors import CannotTrain, LabelloopError
 from labelloop.features import FeatureStore
-from labelloop.judging import decide, split_to_judge
+from labelloop.judging import decide, due_at, split_to_judge
 from labelloop.learning import fit
 from labelloop.project import Job, Project
 from labelloop.project.jobs import HEARTBEAT_SECONDS, JobKind
@@ -83,6 +83,18 @@ def _watch(process: subprocess.Popen[bytes], project: Project, job_id: int) -> N
         message = f"the background process {end}; start it again and it goes on where it was. {' '.join(last_words)}"
         project.jobs.report(job_id, state="failed", message=message)
     project.close()
+
+
+def fine_tune_when_due(project: Project, board: Board) -> bool:
+    """Start fine-tuning if there are enough new labels, the project wants it, and nothing else is going on."""
+    due = due_at(project, board)
+    if due is None or len(board.to_learn_from) < due or board.is_embedding:
+        return False
+    latest = project.jobs.latest()
+    if latest is not None and latest.is_open:
+        return False
+    start(project, "fine-tune")
+    return True
 
 
 def resume(project: Project) -> None:
@@ -301,10 +313,23 @@ def main() -> None:
     """The process: its arguments are PROJECT and JOB."""
     folder, job_id = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if hasattr(os, "nice"):
-        os.nice(19)  # whoever is labeling comes first
+    step_back()
     with Project(folder) as project:
+        if project.jobs.get(int(job_id)).kind == "fine-tune":
+            # Before torch is imported. It takes minutes: one core stays for whoever is labeling.
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
         work(project, int(job_id))
+
+
+def step_back() -> None:
+    """Give this process the lowest priority: whoever is labeling comes first."""
+    if hasattr(os, "nice"):
+        os.nice(19)
+    group = Path("/proc/self/autogroup")  # where there is one, Linux weighs sessions first, and this is a new one
+    try:
+        group.write_text("19", encoding="utf-8")
+    except OSError as error:
+        _say(f"no lower priority for the session ({error}); the process has the lowest anyway")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,18 @@ import threading
 import numpy as np
 import pytest
 
-from labelloop import worker
+from labelloop import judging, worker
 from labelloop.backbone import load_backbone
 from labelloop.board import read_board
 from labelloop.errors import CannotTrain
 from labelloop.features import FeatureStore
 from labelloop.images import open_upright
-from tests.conftest import draw, truth
+from labelloop.project import Measured
+from labelloop.train import recipe
+from labelloop.types import Event
+from tests.conftest import draw, embed_by_color, truth
 
+TINY = "test_efficientnet"
 PATIENCE = 120.0  # seconds; only a failure waits so long
 RUN = [sys.executable, "-c", "from labelloop.worker import main; main()"]
 
@@ -190,6 +194,108 @@ def test_labeled_images_that_came_under_other_features_are_described_by_the_firs
     assert np.flatnonzero(read_board(project, features="base").embedded).tolist() == [2, 3]
     list(worker._embed_labeled_into_base(project, print, never))
     assert counting.asked == 2
+
+
+# -- fine-tuning by itself ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tunable(make_project, photos, monkeypatch):
+    """A project whose backbone can be fine-tuned, with all images embedded; starting a job starts no process."""
+    project = make_project(photos, held_out=0.25, backbone=TINY)
+    embed_by_color(project)
+    monkeypatch.setattr(recipe, "FIRST_LABELS", 12)
+    monkeypatch.setattr(worker, "start", lambda project, kind: project.jobs.get(project.jobs.ask(kind)[0]))
+    return project
+
+
+def label(project, n):
+    """Until n images are labeled that are not held out."""
+    board, names = read_board(project), truth(project)
+    rows = np.flatnonzero(~board.held_out)[:n]
+    images = (rows[board.label[rows] < 0] + 1).tolist()
+    project.log.append(Event(image_id=i, kind="label", class_index=project.class_index(names[i])) for i in images)
+
+
+def is_due(project):
+    return worker.fine_tune_when_due(project, read_board(project))
+
+
+def end(project, took_over=False, state="done"):
+    """As a worker ends its job."""
+    job = project.jobs.latest("fine-tune")
+    if state == "done":
+        numbers = {"labels": 12, "exam_n": 0, "exam_correct": 0, "seconds": 1.0}
+        project.rounds.add_model(Measured(kind="fine-tune", features="f", in_charge=took_over, **numbers))
+    project.jobs.report(job.id, state=state)
+
+
+def test_how_many_labels_it_takes():
+    wanted = recipe.labels_wanted
+    assert [wanted(c) for c in (2, 10, 11, 100)] == [50, 50, 55, 500]
+    assert [wanted(2, last, True) for last in (10, 50, 75, 101)] == [50, 75, 113, 152]
+    assert [wanted(2, last, False) for last in (10, 50, 75)] == [50, 100, 150]
+
+
+def test_it_begins_once_there_are_enough_labels(tunable):
+    label(tunable, 11)
+    assert not is_due(tunable)
+    label(tunable, 12)
+    assert is_due(tunable)
+    assert tunable.jobs.latest("fine-tune").state == "waiting"
+    assert not is_due(tunable)  # one at a time
+    assert len(tunable.jobs.all()) == 1
+
+
+@pytest.mark.parametrize(("took_over", "state", "at"), [(True, "done", 18), (False, "done", 24), (False, "failed", 24)])
+def test_the_next_one_takes_half_as_many_labels_more_and_after_one_in_vain_twice_as_many(tunable, took_over, state, at):
+    label(tunable, 12)
+    assert is_due(tunable)
+    end(tunable, took_over, state)
+    assert judging.due_at(tunable, read_board(tunable)) == at
+    label(tunable, at - 1)
+    assert not is_due(tunable)
+    label(tunable, at)
+    assert is_due(tunable)
+
+
+def test_labels_of_the_exam_do_not_count(tunable):
+    label(tunable, 11)
+    for row in np.flatnonzero(read_board(tunable).held_out):
+        tunable.label(int(row) + 1, "red")
+    assert not is_due(tunable)
+
+
+def test_it_never_begins_while_images_are_embedded_or_after_it_was_switched_off(tunable, photos):
+    label(tunable, 20)
+    embedding, _ = tunable.jobs.ask("embed")
+    assert not is_due(tunable)
+    tunable.jobs.report(embedding, state="done")
+    for k in range(20):  # of which some are not held out
+        draw(photos / f"new_{k}.png", (90, 90, 5 * k))
+    list(tunable.catalog.scan())
+    assert not is_due(tunable)
+    for path in photos.glob("new_*.png"):
+        path.unlink()
+    list(tunable.catalog.scan())
+    tunable.change_settings(fine_tunes=False)
+    assert not is_due(tunable)
+    assert judging.due_at(tunable, read_board(tunable)) is None
+    tunable.change_settings(fine_tunes=True)
+    assert is_due(tunable)
+
+
+def test_the_built_in_features_are_never_fine_tuned_by_itself(project, monkeypatch):
+    embed(project)
+    monkeypatch.setattr(recipe, "FIRST_LABELS", 12)
+    label(project, 30)
+    assert not is_due(project)
+    assert project.jobs.latest("fine-tune") is None
+
+
+def test_a_worker_has_the_lowest_priority():
+    code = "from labelloop.worker import step_back; step_back(); import os; print(os.nice(0))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "19\n"
 
 
 # -- waiting ------------------------------------------------------------------------------------------------------

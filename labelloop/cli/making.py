@@ -25,6 +25,9 @@ PROBLEMS_SHOWN = 10
 @click.option("--backbone", help="What describes the images.  [default: the best one that is on this machine]")
 @click.option("--weights", type=PATH, help="A safetensors file for the backbone.")
 @click.option("--held-out", type=float, default=0.1, show_default=True, help="Share of images kept for the exam.")
+@click.option(
+    "--fine-tunes/--no-fine-tunes", default=True, help="Fine-tune by itself when there are enough new labels, or never."
+)
 @by_option
 @click.option("-v", "--verbose", is_flag=True, help="List every file that cannot be used.")
 def init(
@@ -44,7 +47,12 @@ def init(
         raise BadInput("which classes are there? Name them with --classes a,b,c, or take --labels-from-folders")
     weights = settings["weights"] and settings["weights"].expanduser().resolve()
     name, why = resolve(settings["backbone"], weights)
-    wanted = Settings(backbone=name, weights=weights and str(weights), held_out=settings["held_out"])
+    wanted = Settings(
+        backbone=name,
+        weights=weights and str(weights),
+        held_out=settings["held_out"],
+        fine_tunes=settings["fine_tunes"],
+    )
     with (
         nothing_left_on_error(project),
         Project.create(project, images, classes.split(",") if classes else (), wanted) as made,

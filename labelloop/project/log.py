@@ -115,6 +115,14 @@ class Log:
         sql = f"SELECT image_id, max(id) FROM events WHERE {IS_LIVE} GROUP BY image_id"  # noqa: S608
         return {image_id: event_id for image_id, event_id in self._db().conn.execute(sql, {"upto": FOREVER})}
 
+    def count_labels(self, before: str) -> int:
+        """Images, none of them held out, that had been given a label by then (ISO 8601, UTC) which was not undone."""
+        sql = (
+            "SELECT count(DISTINCT image_id) FROM events JOIN images ON images.id = image_id WHERE kind = 'label' "
+            "AND at <= ? AND NOT held_out AND events.id NOT IN (SELECT undoes FROM events WHERE undoes IS NOT NULL)"
+        )
+        return int(self._db().conn.execute(sql, (before,)).fetchone()[0])
+
     def flagged(self) -> set[int]:
         """Ids of images whose newest flag event is a flag."""
         newest = self._newest("kind", "'flag', 'unflag'")

@@ -11,6 +11,8 @@ from pathlib import Path
 from labelloop.types import Ints
 
 MIN_LABELS = 10
+FIRST_LABELS, FIRST_LABELS_A_CLASS = 50, 5  # from which on fine-tuning begins by itself
+GROWTH, GROWTH_AFTER_FAILURE = 1.5, 2.0  # how many times as many labels it takes until the next one
 RATE, LAYER_DECAY, WEIGHT_DECAY, SMOOTHING = 5e-4, 0.8, 0.05, 0.1
 WARM_UP = 0.15  # share of the steps
 FEW = 1000  # labels, below which batch-norm statistics stay frozen
@@ -76,6 +78,17 @@ class Recipe:
             size=self.size,
             note=note,
         )
+
+
+def labels_wanted(n_classes: int, last: int | None = None, did_better: bool = False) -> int:
+    """Labels from which on to fine-tune by itself; `last`: how many there were at the last attempt, good or not.
+
+    An attempt that came to nothing (not better, failed, or stopped by a person) is made again at twice the labels, so
+    that all of them together cost at most about twice the time of the last one.
+    """
+    if last is None:
+        return max(FIRST_LABELS, FIRST_LABELS_A_CLASS * n_classes)
+    return max(FIRST_LABELS, math.ceil(last * (GROWTH if did_better else GROWTH_AFTER_FAILURE)))
 
 
 def batch_and_epochs(n: int, on_cpu: bool) -> tuple[int, int]:

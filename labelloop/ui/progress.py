@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from labelloop import worker
+from labelloop import judging, worker
 from labelloop.errors import LabelloopError
 from labelloop.live import Live
 from labelloop.metrics import ENOUGH
@@ -65,6 +65,7 @@ def _follow(live: Live) -> None:
             _figures(live.state())
             job = live.project.jobs.latest()
             _job(live.project, job)
+            _by_itself(live)
             if busy and not _is_busy(job):
                 st.rerun()  # the rest of the page has something new to show
         finally:
@@ -171,6 +172,19 @@ def _offer(project: Project, kind: JobKind, text: str) -> None:
         show_error(error)
         return
     st.rerun()
+
+
+def _by_itself(live: Live) -> None:
+    """Whether fine-tuning begins without being asked, and when."""
+    project = live.project
+    if project.settings.backbone == "embedded":
+        return
+    is_on = project.settings.fine_tunes
+    if st.toggle("Fine-tune by itself when there are enough new labels", value=is_on, key="fine-tunes") != is_on:
+        project.change_settings(fine_tunes=not is_on)
+    due = judging.due_at(project, live.board)
+    if due is not None and len(live.board.to_learn_from) < due:
+        st.caption(f"Begins at {count(due, 'label')} outside the exam.")
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------
