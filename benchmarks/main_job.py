@@ -25,10 +25,12 @@ import numpy as np
 from common import machine, mean_sd, table
 
 from labelloop.backbone import embed_missing, load_backbone
+from labelloop.board import read_board
 from labelloop.demo import sample_data
 from labelloop.exchange import export_labels
 from labelloop.features import FeatureStore
-from labelloop.loop import learn, next_batch, read_board
+from labelloop.learning import learn
+from labelloop.loop import next_batch
 from labelloop.project import Project
 from labelloop.types import Settings
 from labelloop.worker import embed

@@ -9,7 +9,8 @@ neither torch nor streamlit.
 from labelloop.board import read_board
 from labelloop.errors import LabelloopError
 from labelloop.exchange import export_labels, import_labels
-from labelloop.loop import learn, next_batch
+from labelloop.learning import learn
+from labelloop.loop import next_batch
 from labelloop.project import Project
 from labelloop.strategies import because, in_order, ranks, strategy
 from labelloop.types import Batch, Event, Pick, Pool, Settings

@@ -6,14 +6,18 @@ Arrays go by image id - 1. Left out: models (loop.py), and what is read on deman
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from labelloop.features import FeatureStore
 from labelloop.project import Project
 from labelloop.types import Bools, Event, Floats, Ints
+
+if TYPE_CHECKING:
+    from labelloop.train.spreading import Graph
 
 NONE, LABEL, UNSURE, SKIP = range(4)  # the state of an image
 STATES = {"label": LABEL, "unsure": UNSURE, "skip": SKIP}
@@ -33,6 +37,7 @@ class Board:
     embedded: Bools  # (n,)
     features_name: str
     last_event: int = 0
+    _graph: Graph | None = field(default=None, repr=False)
 
     def apply(self, project: Project, events: Iterable[Event]) -> None:
         """Bring the answers up to date with what was appended to the log."""
@@ -62,6 +67,16 @@ class Board:
     def exam(self) -> Ints:
         """Image ids - 1 of the held-out images that were answered."""
         return np.flatnonzero((self.label >= 0) & self.held_out & self.embedded)
+
+    @property
+    def graph(self) -> Graph:
+        """Which images are like which, held-out ones not among them; made anew when more of them are embedded."""
+        from labelloop.train.spreading import graph
+
+        rows = np.flatnonzero(self.embedded & ~self.held_out)
+        if self._graph is None or self._graph.n != len(rows):
+            self._graph = graph(self.features, rows)
+        return self._graph
 
     @property
     def again(self) -> Bools:

@@ -21,7 +21,8 @@ from labelloop import worker
 from labelloop.board import NONE, Board, read_board, read_features
 from labelloop.dealing import QUEUE, Client, deal
 from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
-from labelloop.loop import Choice, Learned, choose, exam_picks, learn, load_strategies, mix_exam, record
+from labelloop.learning import Learned, learn
+from labelloop.loop import Choice, choose, exam_picks, load_strategies, mix_exam, record
 from labelloop.project import Project
 from labelloop.strategies import Strategy
 from labelloop.strategies.registry import Offered

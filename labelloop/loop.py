@@ -8,43 +8,28 @@ Left out: what is known (board.py), what is read on demand only (late.py), and w
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from labelloop import late, strategies
 from labelloop.board import NONE, SKIP, UNSURE, Board, read_board
 from labelloop.errors import CannotTrain
-from labelloop.metrics import Accuracy, accuracy
+from labelloop.learning import Learned, learn
 from labelloop.project import Measured, Project
 from labelloop.reasons import explain
 from labelloop.strategies import Strategy, Value
 from labelloop.strategies.folder import load_folder, load_installed
 from labelloop.strategies.registry import Offered, everything
-from labelloop.types import Batch, Floats, Ints, Pick, Pool
-
-if TYPE_CHECKING:
-    from labelloop.train.head import Head
+from labelloop.types import Batch, Ints, Pick, Pool
 
 EXAM = "exam"
 EXAM_REASON = "for the exam: drawn at random, so no suggestion is shown"
 AGAIN_REASON = "asked once more, so neither a suggestion nor the first answer is shown"
 OWN_STRATEGIES = Path(__file__).parent.parent / "strategies"  # of a source checkout; not there in a plain install
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A head, what it says about every image, and how it did on the exam."""
-
-    head: Head
-    labels: int
-    seconds: float
-    probabilities: Floats  # (n, c), by image id - 1; zeros where an image is not embedded
-    exam: Accuracy
 
 
 def pool_of(
@@ -79,31 +64,6 @@ def pool_of(
         late={} if project is None else late.readings(project, board, rows),
     )
     return pool, rows
-
-
-def learn(board: Board) -> Learned:
-    """Fit a head on all labels it may see and ask it about every image; raises CannotTrain below two classes."""
-    start = time.perf_counter()
-    rows = board.to_learn_from
-    head = fit(board, rows)
-    probabilities = head.predict_proba(board.features)
-    seconds = time.perf_counter() - start
-    probabilities[~board.embedded] = 0
-    exam = accuracy(board.label[board.exam], probabilities[board.exam].argmax(1))
-    return Learned(head, len(rows), seconds, probabilities, exam)
-
-
-def fit(board: Board, rows: Ints) -> Head:
-    """A head on the labels of some images; raises CannotTrain below two classes."""
-    from labelloop.train.head import fit_head
-
-    if len(np.unique(board.label[rows])) < 2:
-        raise CannotTrain(
-            f"there are {len(rows)} labels to learn from, all of one class; a model needs two to tell apart"
-            if len(rows)
-            else "there are no labels to learn from yet"
-        )
-    return fit_head(np.asarray(board.features[rows]), board.label[rows], len(board.classes))
 
 
 def record(project: Project, board: Board, learned: Learned) -> Measured:
@@ -209,8 +169,13 @@ def exam_picks(image_ids: Iterable[int]) -> list[Pick]:
     return [Pick(image_id=int(i), strategy=EXAM, reason=EXAM_REASON, held_out=True) for i in image_ids]
 
 
-def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) -> Batch:
-    """One round: learn from every answer so far, choose the n images to ask about next, and log them."""
+def next_batch(
+    project: Project, n: int = 20, *, strategy: str | None = None, settings: Mapping[str, Value] | None = None
+) -> Batch:
+    """One round: learn from every answer so far, choose the n images to ask about next, and log them.
+
+    Strategy and settings are as in `choose`.
+    """
     board = read_board(project)
     try:
         learned = learn(board)
@@ -218,7 +183,7 @@ def next_batch(project: Project, n: int = 20, *, strategy: str | None = None) ->
         learned = None  # the cold-start strategy runs, and the batch says so
     seed = project.settings.seed
     rng = np.random.default_rng([seed, project.rounds.last() + 1])
-    choice = choose(project, board, learned, n, rng, strategy=strategy)
+    choice = choose(project, board, learned, n, rng, strategy=strategy, settings=settings)
     share = project.settings.held_out
     exam = exam_picks(rng.permutation(board.exam_open + 1))
     picks = mix_exam(choice.picks, exam, n, share, rng, rest=not board.is_embedding)

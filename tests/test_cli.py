@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +243,27 @@ def test_next_in_words_and_with_a_strategy(project):
     assert len(lines) == 3
     assert all(Path(line.split("\t")[0]).is_file() and line.split("\t")[1] for line in lines)
     assert "did you mean 'margin'?" in error("next", project, "--strategy", "margni")
+
+
+def test_next_with_settings_of_its_strategy(project, photos):
+    embed_here(project)
+    label_all(project, photos)
+    for _ in range(3):
+        run("undo", project)
+
+    def settings_logged(*options):
+        run("next", project, *options)
+        with contextlib.closing(sqlite3.connect(project / "project.db")) as database:
+            return json.loads(database.execute("SELECT settings FROM rounds ORDER BY id DESC").fetchone()[0])
+
+    assert settings_logged("--strategy", "power_margin", "--set", "power=2") == {"power": 2.0}
+    assert settings_logged("--strategy", "power_margin") == {}
+    with Project(project) as opened:
+        opened.change_settings(strategy="spread_over_groups", strategy_settings={"pattern": "red|green"})
+    assert settings_logged() == {"pattern": "red|green"}
+    assert settings_logged("--set", "pattern=png") == {"pattern": "png"}
+    said = error("next", project, "--strategy", "margin", "--set", "power=2")
+    assert "--set power=2: there is no setting 'power'. Of settings margin has none" in said
 
 
 def test_next_says_when_fewer_are_left_than_asked_for(project):

@@ -66,16 +66,6 @@ def test_what_is_like_skipped_images_is_unlikely_to_be_answered():
         assert (likely_answered(nothing, np.random.default_rng(0))(np.arange(5)) == 1).all()
 
 
-def test_auto_prefers_what_may_be_of_a_rare_class():
-    """60 images between two classes, 40 between two others, equal doubt: the 40 first if theirs have fewer labels."""
-    X, kind = blobs(60, 40, 44)
-    proba = np.array([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5], [1, 0, 0, 0]])[kind]
-    for labels, first in ([0, 1, 2, 3] * 11, 0), ([0, 1] * 21 + [2, 3], 1):
-        pool = make_pool(X, y=[-1] * 100 + labels, proba=proba)
-        assert kind[rows(pool, 1)].tolist() == [first]
-
-
-@pytest.mark.parametrize("model", [True, False])
 def test_auto_does_not_pick_two_copies(model):
     X = np.repeat(np.random.default_rng(0).normal(size=(40, 8)), 3, axis=0)
     proba = np.random.default_rng(1).dirichlet([1, 1, 1], 120) if model else None

@@ -5,7 +5,8 @@ import pytest
 
 from labelloop.board import read_board
 from labelloop.late import doubts_of
-from labelloop.loop import choose, learn, pool_of
+from labelloop.learning import learn
+from labelloop.loop import choose, pool_of
 from labelloop.project import Project
 from labelloop.train.head import fit_head
 from labelloop.types import Event

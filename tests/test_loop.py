@@ -12,7 +12,8 @@ import pytest
 from labelloop.board import read_board
 from labelloop.errors import BadInput, BadStrategy, CannotTrain
 from labelloop.features import FeatureStore
-from labelloop.loop import choose, exam_picks, learn, load_strategies, mix_exam, next_batch, pool_of
+from labelloop.learning import learn
+from labelloop.loop import choose, exam_picks, load_strategies, mix_exam, next_batch, pool_of
 from labelloop.project import Project
 from labelloop.reasons import doubt_about, explain, nearest_labeled
 from labelloop.strategies import get, names

@@ -30,7 +30,7 @@ LAYERS = [
     {"types"},
     {"cores", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
     {"project", "backbone", "weights", "embedded", "train.finetune"},
-    {"board", "late", "reasons", "loop", "exchange", "folders"},
+    {"board", "learning", "late", "reasons", "loop", "exchange", "folders"},
     {"judging", "worker", "dealing", "live", "simulate"},
     {"cli", "server", "ui", "demo", "__main__"},
 ]

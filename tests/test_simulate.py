@@ -16,7 +16,7 @@ from labelloop import strategies
 from labelloop.errors import BadInput
 from labelloop.simulate import simulate
 from labelloop.strategies import registry
-from labelloop.train.head import C, fit_head
+from labelloop.train.spreading import fit_spread, graph
 from labelloop.types import Pool
 
 
@@ -71,6 +71,12 @@ def test_a_point_has_these_values():
     assert "NaN" not in json.dumps(curve)
 
 
+def _known(y, picked):
+    known = np.full(len(y), -1)
+    known[picked] = y[picked]
+    return known
+
+
 @pytest.mark.parametrize("name", ["auto", "margin", "random"])
 def test_its_picks_are_those_of_choose_called_by_hand(name):
     (X, y), rng = TRAIN, np.random.default_rng(4)
@@ -88,21 +94,18 @@ def test_its_picks_are_those_of_choose_called_by_hand(name):
             skipped=np.zeros(len(y), bool),
         )
         picked += strategies.choose(pool, n, name, rng).rows.tolist()
-        probabilities = fit_head(X[picked], y[picked], 3).predict_proba(X)
+        probabilities = fit_spread(graph(X, np.arange(len(X))), X, _known(y, picked), 3).predict_proba(X)
     assert play(name, budgets=[15, 25], batch=7, seed=4)[-1]["picked"] == picked
 
 
-def test_the_curve_of_random_is_that_of_scikit_learn_on_the_same_rows():
-    from sklearn.linear_model import LogisticRegression
+def test_the_curve_of_random_is_that_of_the_head_on_the_same_rows():
     from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
     test_y = np.where(np.arange(60) < 20, TEST[1], 0)  # classes of unlike size
+    X, y = TRAIN
     for point in play(budgets=[20, 60, 120], test_y=test_y, seed=3):
-        X, y = TRAIN[0][point["picked"]].astype(float), TRAIN[1][point["picked"]]
-        mean = X.mean(axis=0)
-        scale = np.sqrt(((X - mean) ** 2).sum(axis=1).mean())
-        model = LogisticRegression(C=C, tol=1e-8, max_iter=10_000).fit((X - mean) / scale, y)
-        guess = model.predict((TEST[0] - mean) / scale)
+        head = fit_spread(graph(X, np.arange(len(X))), X, _known(y, point["picked"]), 3)
+        guess = head.predict_proba(TEST[0]).argmax(1)
         assert point["accuracy"] == accuracy_score(test_y, guess)
         assert point["macro_accuracy"] == pytest.approx(balanced_accuracy_score(test_y, guess))
 
@@ -167,7 +170,8 @@ def test_skipped_rows_cost_a_label_and_teach_nothing():
     assert [point["labels"] for point in curve] == [40, 150]
     known = [row for row in curve[0]["picked"] if y[row] >= 0]
     assert 0 < len(known) < 40
-    head = fit_head(TRAIN[0][known], y[known], 3)
+    skipped = np.array([row for row in curve[0]["picked"] if y[row] < 0])
+    head = fit_spread(graph(TRAIN[0], np.arange(150)), TRAIN[0], _known(y, known), 3, skipped)
     assert curve[0]["accuracy"] == np.mean(head.predict_proba(TEST[0]).argmax(1) == TEST[1])
 
 

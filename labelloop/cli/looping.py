@@ -17,10 +17,13 @@ from labelloop.cli.options import (
     port_option,
     project_argument,
 )
+from labelloop.cli.settings import set_option, settings_of
 from labelloop.cli.terminal import have_done, print_json, say
-from labelloop.loop import learn, next_batch, record
+from labelloop.learning import learn
+from labelloop.loop import load_strategies, next_batch, record
 from labelloop.metrics import ENOUGH, Accuracy
 from labelloop.project import Project
+from labelloop.strategies import Value
 
 
 @click.command()
@@ -61,16 +64,20 @@ def app(project: Path | None, host: str, port: int, no_browser: bool, allow_host
 @project_argument
 @click.option("-n", "n", type=click.IntRange(min=1), default=20, show_default=True, help="How many images.")
 @click.option("--strategy", help="What chooses them.  [default: the project's]")
+@set_option
 @json_option
-def next_command(project: Path, n: int, strategy: str | None, as_json: bool) -> None:
+def next_command(project: Path, n: int, strategy: str | None, given: Sequence[str], as_json: bool) -> None:
     """Print the images to label next, best first and why.
+
+    Settings that are not given are those stored for the project's own strategy, and the defaults of any other.
 
     \b
     labelloop next leaves -n 50
     labelloop next leaves --strategy margin --json
+    labelloop next leaves --strategy power_margin --set power=2
     """
     with Project(project) as opened:
-        batch = next_batch(opened, n, strategy=strategy)
+        batch = next_batch(opened, n, strategy=strategy, settings=_settings(opened, strategy, given))
         images = opened.catalog.images([pick.image_id for pick in batch.picks])
         names = (*opened.classes, None)
     rows = [
@@ -98,6 +105,16 @@ def next_command(project: Path, n: int, strategy: str | None, as_json: bool) -> 
         say(
             "Nothing to label: all is answered, nothing is embedded yet (labelloop embed), or the strategy offers none."
         )
+
+
+def _settings(project: Project, strategy: str | None, given: Sequence[str]) -> dict[str, Value] | None:
+    """What was typed, over what the project has stored; None where nothing was."""
+    if not given:
+        return None
+    stored = project.settings
+    one = load_strategies(project).get(strategy or stored.strategy)
+    own = stored.strategy_settings if one.name == stored.strategy else {}
+    return {**own, **settings_of([one], given)[one.name]}
 
 
 @click.command()

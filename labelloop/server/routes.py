@@ -21,8 +21,9 @@ from starlette.routing import Route
 from labelloop import worker
 from labelloop.board import Board
 from labelloop.errors import BadInput, LabelloopError, NotSaved
+from labelloop.learning import Learned
 from labelloop.live import Live
-from labelloop.loop import EXAM, EXAM_REASON, Learned
+from labelloop.loop import EXAM, EXAM_REASON
 from labelloop.reasons import nearest_labeled
 from labelloop.server import desk
 from labelloop.server.pictures import SIZES, picture

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelloop.cores import each, workers
 from labelloop.errors import NeedsModel
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.cores import each, workers
 from labelloop.strategies.distances import read
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import doubt, torn

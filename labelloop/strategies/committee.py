@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labelloop.cores import each, workers
 from labelloop.errors import NeedsModel
 from labelloop.strategies.contract import Scores, because
-from labelloop.cores import each, workers
 from labelloop.strategies.distances import read
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import shannon

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from labelloop.cores import BLOCK
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.strategies.distances import BLOCK, read_unit
+from labelloop.strategies.distances import read_unit
 from labelloop.strategies.registry import strategy
 from labelloop.types import Floats, Ints, Pool
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from labelloop.cores import BLOCK
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.strategies.distances import BLOCK, read
+from labelloop.strategies.distances import read
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.uncertainty import torn
 from labelloop.types import Floats, Ints, Pool

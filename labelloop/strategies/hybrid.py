@@ -24,15 +24,15 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     """The default: what the model is unsure of and many images are like, but no two alike.
 
     The images whose labels would take most uncertainty away from all images (variance.py), where the uncertainty of an
-    image weighs as much as the model doubts it, more where it may be of a class with few labels, and less where images
-    like it were skipped. Until there are two labels a class, what the model doubts says little yet: until then, the
-    images that cover most of that same weight (uncertainty herding; without a model every image weighs the same).
+    image weighs as much as the model doubts it, and less where images like it were skipped. Until there are two labels
+    a class, what the model doubts says little yet: until then, the images that cover most of that same weight
+    (uncertainty herding; without a model every image weighs the same).
     docs/auto.md has the why and the curves. Cost: see most_informative and herd.
     """
     answered = likely_answered(pool, rng)
 
     def weigh(rows: Ints) -> Floats:
-        return _doubt(pool, rows) * _rare(pool, rows) * answered(rows)
+        return _doubt(pool, rows) * answered(rows)
 
     if len(pool.labeled) < EARLY * len(pool.classes):
         return _with_reasons(pool, herd(pool, n, _of_all(pool, weigh), rng))
@@ -94,15 +94,3 @@ def _with_reasons(pool: Pool, picks: Picks) -> Scores:
 
 def _doubt(pool: Pool, rows: Ints) -> Floats:
     return np.ones(len(rows), np.float32) if pool.probabilities is None else doubt(pool.probabilities[rows])
-
-
-def _rare(pool: Pool, rows: Ints) -> Floats:
-    """How rare the classes are that each row may be of (len(rows),): 1 on average classes.
-
-    The square root: between counting every image the same and counting every class the same, as nobody said which.
-    """
-    if pool.probabilities is None:
-        return np.ones(len(rows), np.float32)
-    counts = np.bincount(pool.y[pool.labeled], minlength=pool.probabilities.shape[1]) + 1.0
-    rarity: Floats = np.sqrt(pool.probabilities[rows] @ (counts.mean() / counts)).astype(np.float32)
-    return rarity

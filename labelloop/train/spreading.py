@@ -36,6 +36,7 @@ class Graph:
 
     rows: Ints  # (g,) their rows among all features, ascending
     features: Floats  # (g, d)
+    n: int  # of so many images they were drawn
 
     @cached_property
     def links(self) -> Any:
@@ -56,9 +57,10 @@ class Graph:
 
 def graph(features: NDArray[np.floating[Any]], rows: Ints) -> Graph:
     """The graph of some rows of features (n, d) of unit length; of NODES of them, the same ones each time."""
-    if len(rows) > NODES:
-        rows = np.sort(np.random.default_rng(len(rows)).choice(rows, NODES, replace=False))
-    return Graph(rows, np.asarray(features[rows], np.float32))
+    n = len(rows)
+    if n > NODES:
+        rows = np.sort(np.random.default_rng(n).choice(rows, NODES, replace=False))
+    return Graph(rows, np.asarray(features[rows], np.float32), n)
 
 
 def nearest(X: Floats, among: Floats, k: int) -> tuple[Ints, Floats]:
