@@ -116,13 +116,19 @@ def export_labels(
 
     Raises BadInput when there is nothing to write, or `out` is not empty or lies among the images.
     """
+    target = outside_images(project, out)
+    return formats.get(format_name).write(records(project, wanted), target, progress=progress, **options)
+
+
+def outside_images(project: Project, out: str | Path) -> Path:
+    """A place to write to; raises BadInput where it lies among the images of the project."""
     target = Path(out).expanduser()
     for folder in project.catalog.folders().values():
         if target.resolve().is_relative_to(folder):
             raise BadInput(
                 f"{out} lies inside the image folder {folder}; labelloop never writes there. Choose another."
             )
-    return formats.get(format_name).write(records(project, wanted), target, progress=progress, **options)
+    return target
 
 
 def import_labels(project: Project, path: str | Path, format_name: str, *, by: str = "") -> Taken:

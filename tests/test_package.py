@@ -31,7 +31,7 @@ LAYERS = [
     {"cores", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
     {"project", "backbone", "weights", "embedded", "train.finetune"},
     {"board", "learning", "late", "reasons", "loop", "exchange", "folders"},
-    {"judging", "worker", "dealing", "live", "simulate"},
+    {"judging", "worker", "dealing", "live", "simulate", "predicting", "takehome"},
     {"cli", "server", "ui", "demo", "__main__"},
 ]
 

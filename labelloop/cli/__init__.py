@@ -3,9 +3,10 @@
     making.py     init, add, demo                        options.py    what several commands ask for
     looping.py    embed, app, next, label, train         terminal.py   progress, and words for whoever waits
     labels.py     status, export, import, log, undo      apart.py      a process for code that is not trusted to end
-    plugins.py    strategies, check, try                 replay.py     strategies replayed on labels that are there
-    simulating.py simulate                               known.py      image folders whose classes are known
-    comparing.py  strategies compared, in words          drawing.py    learning curves as SVG
+    taking.py     predict, and the model of export       replay.py     strategies replayed on labels that are there
+    plugins.py    strategies, check, try                 known.py      image folders whose classes are known
+    simulating.py simulate                               drawing.py    learning curves as SVG
+    comparing.py  strategies compared, in words
 
 Answers and JSON go to stdout, everything that is only said to whoever waits goes to stderr. Left out: whatever the
 app or a script would need too; that is in the core.
@@ -19,7 +20,7 @@ from typing import Any
 
 import click
 
-from labelloop.cli import labels, looping, making, plugins, simulating
+from labelloop.cli import labels, looping, making, plugins, simulating, taking
 from labelloop.errors import LabelloopError
 
 __all__ = ["main"]
@@ -56,6 +57,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for page in (making, looping, labels, plugins, simulating):
+for page in (making, looping, labels, taking, plugins, simulating):
     for command in page.COMMANDS:
         main.add_command(command)

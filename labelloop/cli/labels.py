@@ -11,6 +11,7 @@ from labelloop import formats
 from labelloop.board import SKIP, UNSURE, read_board
 from labelloop.cli.looping import accuracy_in_words, in_words
 from labelloop.cli.options import NUMBER, PATH, by_option, json_option, project_argument
+from labelloop.cli.taking import take_model
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.errors import BadInput
 from labelloop.exchange import Filter, export_labels, import_labels, plan
@@ -19,7 +20,7 @@ from labelloop.project import Measured, Project
 from labelloop.types import ANSWERS, Event, Source
 from labelloop.worker import describe
 
-format_option = click.option("--format", "format_name", type=click.Choice(formats.names()), required=True)
+FORMAT = click.Choice(formats.names())
 
 
 # -- status -----------------------------------------------------------------------------------------------------------
@@ -108,22 +109,45 @@ def status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 @click.command("export")
 @project_argument
 @click.argument("out", type=PATH)
-@format_option
+@click.option("--format", "format_name", type=FORMAT, help="Of the labels.")
+@click.option("--model", "as_model", is_flag=True, help="Take the model instead: OUT is a new folder.")
+@click.option("--onnx", is_flag=True, help="With --model: as ONNX, too. Needs labelloop[onnx].")
 @click.option("--link", type=click.Choice(formats.get("imagefolder").options["link"]), help="For imagefolder.")
 @click.option("--split", type=click.Choice(["train", "test"]), help="Only these; test is what was held out.")
 @click.option("--source", multiple=True, type=click.Choice(get_args(Source)), help="Only labels given like this.")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only this class; may be repeated.")
 @click.option("--no-flagged", is_flag=True, help="Leave flagged images out.")
-def export_command(project: Path, out: Path, format_name: str, link: str | None, **chosen: Any) -> None:
-    """Write the labels to a new file or folder. On any error nothing is written.
+def export_command(
+    project: Path, out: Path, format_name: str | None, as_model: bool, onnx: bool, link: str | None, **chosen: Any
+) -> None:
+    """Write the labels, or the model, to a new file or folder. On any error nothing is written.
+
+    The model comes with a predict.py that needs torch and timm, but no labelloop.
 
     \b
     labelloop export leaves labels.csv --format csv
+    labelloop export leaves leaf-model --model
     labelloop export leaves dataset --format imagefolder --link symlink
     labelloop export leaves rust.jsonl --format jsonl --class rust --source human --no-flagged
     """
-    if link and "link" not in formats.get(format_name).options:
+    if as_model:
+        given = [name for name, value in {"format": format_name, "link": link, **chosen}.items() if value]
+        if given:
+            option = given[0].replace("classes", "class").replace("_", "-")
+            raise BadInput(f"--{option} is about labels; leave it out to take the model")
+        take_model(project, out, onnx=onnx)
+    elif onnx:
+        raise BadInput("--onnx is about the model: say --model, too")
+    elif format_name is None:
+        raise BadInput(f"what is to be taken? Labels: --format {' or '.join(formats.names())}. The model: --model")
+    elif link and "link" not in formats.get(format_name).options:
         raise BadInput(f"--link is for imagefolder; {format_name} holds no images")
+    else:
+        take_labels(project, out, format_name, {"link": link} if link else {}, **chosen)
+
+
+def take_labels(project: Path, out: Path, format_name: str, options: dict[str, str], **chosen: Any) -> None:
+    """Write labels, and say which."""
     with Project(project) as opened:
         names = tuple(opened.classes[opened.class_index(name)] for name in chosen["classes"])
         wanted = Filter(
@@ -139,12 +163,7 @@ def export_command(project: Path, out: Path, format_name: str, link: str | None,
             say(f"Left out: {planned.gone} whose file is gone, {planned.skipped} answered with skip or unsure")
         with Bar() as bar:
             done = export_labels(
-                opened,
-                out,
-                format_name,
-                wanted,
-                progress=lambda count: bar.show(count, planned.images),
-                **({"link": link} if link else {}),
+                opened, out, format_name, wanted, progress=lambda count: bar.show(count, planned.images), **options
             )
     click.echo(f"{done} labels written to {out}")
 
@@ -152,7 +171,7 @@ def export_command(project: Path, out: Path, format_name: str, link: str | None,
 @click.command("import")
 @project_argument
 @click.argument("file", type=PATH)
-@format_option
+@click.option("--format", "format_name", type=FORMAT, required=True)
 @by_option
 def import_command(project: Path, file: Path, format_name: str, by: str) -> None:
     """Take labels from a file or folder. On any error none is taken.

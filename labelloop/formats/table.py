@@ -26,12 +26,15 @@ _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 def write_csv(records: Iterable[Record], out: Path, *, progress: Progress | None = None) -> int:
     """A header line and one line a record, UTF-8; undecodable bytes of file names are written as they are."""
     with new_file(out) as file:
-        file.write(_csv_line(COLUMNS))
-        return write_all(records, lambda record: file.write(_csv_line(to_values(record).values())), progress)
+        file.write(csv_line(COLUMNS))
+        return write_all(records, lambda record: file.write(csv_line(to_values(record).values())), progress)
 
 
-def _csv_line(values: Iterable[str | int | float | None]) -> bytes:
-    r"""Not csv.writer: ending lines with \n it leaves a \r in a name unquoted, where its own reader splits the line."""
+def csv_line(values: Iterable[str | int | float | None]) -> bytes:
+    r"""One line of a table.
+
+    Not csv.writer: ending lines with \n it leaves a \r in a name unquoted, where its own reader splits the line.
+    """
     cells = ("" if value is None else str(value) for value in values)  # str() of a float is its shortest exact spelling
     quoted = ('"' + cell.replace('"', '""') + '"' if _NEEDS_QUOTES.search(cell) else cell for cell in cells)
     return ",".join(quoted).encode("utf-8", "surrogateescape") + b"\n"

@@ -1,0 +1,168 @@
+"""Classes of images that need not be in the project, and which of them a person should look at.
+
+The threshold is chosen on held-out answers, so that of the images above it at most a stated share is wrong. It holds
+for images that are like those of the project. Left out: labels (exchange.py), the model itself (takehome/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from labelloop.backbone import Backbone, embed_missing, load_backbone
+from labelloop.board import Board, read_board
+from labelloop.features import FeatureStore
+from labelloop.learning import Learned, learn
+from labelloop.metrics import wilson
+from labelloop.project import Project
+from labelloop.types import Bools, Floats
+
+SURE, ASK = "sure", "ask a person"
+COLUMNS = ("file", "class", "probability", "decision")
+CHUNK = 4096  # images whose features are on disk at a time
+
+
+# -- the model --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InCharge:
+    """The model in charge: the network, and a head on its features that learned from all answers."""
+
+    backbone: Backbone
+    board: Board
+    learned: Learned
+
+
+def model_in_charge(project: Project, *, device: str = "auto", announce: Callable[[str], None] = print) -> InCharge:
+    """Learn from all answers, then load the backbone. Raises CannotTrain below two classes, and as load_backbone does.
+
+    Raises ProjectError where the weights are not those any more that the features of the project were made with.
+    """
+    chosen = project.features_in_charge
+    board = read_board(project, features=chosen["name"])
+    learned = learn(board)
+    weights = None if chosen["weights"] is None else project.folder / chosen["weights"]
+    backbone = load_backbone(chosen["backbone"], weights, device=device, announce=announce)
+    made_by = {"backbone": backbone.name, "weights": backbone.weights_id}
+    FeatureStore.open(project.features_folder(chosen["name"]), expected=made_by)
+    return InCharge(backbone, board, learned)
+
+
+def threshold_of(model: InCharge, error: float) -> Threshold:
+    """The threshold by the held-out answers there are."""
+    exam = model.board.exam
+    probabilities = model.learned.probabilities[exam]
+    right = probabilities.argmax(axis=1) == model.board.label[exam]
+    return choose_threshold(probabilities.max(axis=1), right, error)
+
+
+# -- the threshold ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """From which probability on an answer is taken without a person, and the held-out answers that this rests on."""
+
+    value: float  # above 1 where no threshold keeps the promise
+    error: float  # the stated rate
+    n: int  # held-out answers
+    above: int = 0  # of them, at least this probable
+    wrong: int = 0  # of those
+
+    @property
+    def is_found(self) -> bool:
+        """Whether anything can be taken without a person."""
+        return self.value <= 1
+
+    @property
+    def at_most(self) -> float:
+        """The upper end of the 95 % interval of the share that is wrong above the threshold."""
+        return wilson(self.wrong, self.above)[1]
+
+
+def choose_threshold(probability: ArrayLike, right: ArrayLike, error: float) -> Threshold:
+    """The lowest threshold above which at most a share `error` is wrong, by the upper end of its Wilson interval.
+
+    probability (n,) of the answers given and whether each is right (n,), on images that were never learned from.
+    O(n log n).
+    """
+    p, wrong = np.asarray(probability, np.float32), ~np.asarray(right, bool)
+    order = np.argsort(-p, kind="stable")
+    p, wrong_so_far = p[order], wrong[order].cumsum()
+    best = Threshold(np.inf, error, len(p))
+    for k in np.flatnonzero(np.diff(p, append=-1)).tolist():  # the last of those that are equally probable
+        found = Threshold(float(p[k]), error, len(p), k + 1, int(wrong_so_far[k]))
+        if found.at_most <= error:
+            best = found
+    return best
+
+
+def fewest(error: float) -> int:
+    """Held-out answers below which no error rate so low can be promised, were all of them right."""
+    return next(n for n in count(1) if wilson(0, n)[1] <= error)
+
+
+# -- the images -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says about one file."""
+
+    file: str
+    class_index: int
+    probability: float
+
+
+def predict_files(
+    model: InCharge,
+    folder: Path,
+    files: list[str],
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+    on_problem: Callable[[str], None],
+) -> Iterator[Prediction]:
+    """The most probable class of each file that can be read, in order; `on_problem` is told of the others in words."""
+    for start in range(0, len(files), CHUNK):
+        some = files[start : start + CHUNK]
+        with TemporaryDirectory(prefix="labelloop-") as place:
+            done, features = _embed(model.backbone, folder, some, Path(place), _shifted(progress, start), on_problem)
+            probabilities = model.learned.head.predict_proba(features)
+            best = probabilities.argmax(axis=1)
+            for k, index, row in zip(np.flatnonzero(done), best[done], probabilities[done], strict=True):
+                yield Prediction(some[k], int(index), float(row[index]))
+
+
+def _shifted(progress: Callable[[int], None], start: int) -> Callable[[int], None]:
+    return lambda done: progress(start + done)
+
+
+def _embed(
+    backbone: Backbone,
+    folder: Path,
+    files: list[str],
+    place: Path,
+    progress: Callable[[int], None],
+    on_problem: Callable[[str], None],
+) -> tuple[Bools, Floats]:
+    """Which files could be read (k,) and features (k, d)."""
+    store = FeatureStore.create(place / "features", backbone.dim, {})
+    paths = [(number, folder / name) for number, name in enumerate(files, 1)]
+    for done in embed_missing(paths, store, backbone, on_problem=lambda _, words: on_problem(words)):
+        progress(done)
+    features, is_done = store.read()
+    return is_done, np.array(features)  # a copy: its file goes away
+
+
+def csv_rows(predictions: Iterable[Prediction], classes: tuple[str, ...], threshold: Threshold) -> Iterator[list[str]]:
+    """Rows under COLUMNS."""
+    for found in predictions:
+        decision = SURE if found.probability >= threshold.value else ASK
+        yield [found.file, classes[found.class_index], f"{found.probability:.6f}", decision]

@@ -1,0 +1,73 @@
+"""Says what is on images, by the model beside this file. Needs torch and timm, and what they bring along.
+
+python predict.py IMAGE_OR_FOLDER...        prints for each image: path, class, probability (tabs in between)
+"""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.data.transforms_factory import create_transform
+from torch.nn.functional import normalize
+
+Network = tuple[torch.nn.Module, Callable[[Any], torch.Tensor]]  # and what makes its input of an image
+
+
+class Model:
+    """The model in a folder."""
+
+    def __init__(self, folder: Path, device: str):
+        self.config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.classes: list[str] = self.config["classes"]
+        self.images = runpy.run_path(str(folder / "images.py"))  # opens them as labelloop does
+        network, self.prepare = (built_in if self.config["backbone"] == "embedded" else of_timm)(folder, self.config)
+        self.device, self.network = device, network.eval().to(device)
+
+    def probabilities(self, path: Path) -> torch.Tensor:
+        """Of the classes (c,), for an image."""
+        image = self.prepare(self.images["open_upright"](path, self.config["open_at_most"]))
+        with torch.inference_mode():
+            return torch.softmax(self.network(image[None].to(self.device))[0].float(), 0).cpu()
+
+
+def of_timm(folder: Path, config: dict[str, Any]) -> Network:
+    """A network of timm, and the transform that it was trained with."""
+    network: Any = timm.create_model(config["backbone"], num_classes=len(config["classes"]), **config["model_args"])
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    # The classifier was trained on features of length 1. Without this line the probabilities are wrong.
+    network.get_classifier().register_forward_pre_hook(lambda layer, inputs: (normalize(inputs[0], dim=1),))
+    return network, create_transform(**config["preprocessing"], is_training=False)
+
+
+def built_in(folder: Path, config: dict[str, Any]) -> Network:
+    """A linear layer, and the features that labelloop has built in."""
+    tensors, features = load_file(folder / "model.safetensors"), runpy.run_path(str(folder / "embedded.py"))["features"]
+    network = torch.nn.Linear(tensors["weight"].shape[1], len(config["classes"]))
+    network.load_state_dict(tensors)
+    return network, lambda image: torch.from_numpy(features(image))
+
+
+def main(arguments: list[str]) -> int:
+    """Print a line for each image; 1 where something cannot be read."""
+    model = Model(Path(__file__).parent, "cuda" if torch.cuda.is_available() else "cpu")
+    status = 0
+    for place in map(Path, arguments):
+        names = model.images["find_files"](place) if place.is_dir() else [""]
+        for path in [place / name for name in names if not name or name.lower().endswith(model.images["SUFFIXES"])]:
+            try:
+                probability, index = model.probabilities(path).max(0)
+                print(path, model.classes[int(index)], f"{probability:.6f}", sep="\t")
+            except model.images["BadInput"] as problem:
+                print(problem, file=sys.stderr)
+                status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) if sys.argv[1:] else __doc__)

@@ -1,0 +1,367 @@
+"""The model that is taken home answers as labelloop does, on images of every kind, and needs no labelloop."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from labelloop.backbone import load_backbone
+from labelloop.cli import main
+from labelloop.errors import BadInput, BadWeights, CannotTrain, LabelloopError
+from labelloop.images import open_upright
+from labelloop.learning import learn
+from labelloop.predicting import model_in_charge
+from labelloop.project import Project
+from labelloop.takehome import NEVER, TOLERANCE, _compare, _network, alone, export_model, predict
+from labelloop.worker import embed
+from tests.conftest import SHARED, draw, truth
+
+TINY = "test_efficientnet"
+CLASSES = ("red", "blue", "never")
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def random_weights(name: str, path: Path, seed: int = 1, about: dict[str, object] | None = None, **options) -> Path:
+    torch.manual_seed(seed)
+    model = timm.create_model(name, **options)
+    for module in model.modules():  # as they are after training: batch normalisation does something
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), path, {"labelloop": json.dumps(about or {})})
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return random_weights(TINY, tmp_path_factory.mktemp("weights") / f"{TINY}.safetensors")
+
+
+@pytest.fixture
+def all_kinds(photos: Path) -> Path:
+    """The forty photos, and what cameras, scanners and browsers make beside plain RGB."""
+    colors = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    image = Image.fromarray(colors).resize((900, 700), Image.Resampling.BICUBIC)
+    for orientation in (3, 6, 7):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(photos / f"turned_{orientation}.jpg", exif=exif)
+    image.convert("CMYK").save(photos / "print.jpg")
+    see_through = image.resize((90, 70)).convert("RGBA")
+    see_through.putalpha(Image.linear_gradient("L").resize((90, 70)))
+    see_through.save(photos / "see_through.png")
+    image.convert("P").save(photos / "palette.gif")
+    Image.fromarray((colors[:, :, 0].astype(np.uint16) << 4) + 300).save(photos / "sixteen_bits.png")
+    image.save(photos / "wide.webp", lossless=True)
+    return photos
+
+
+def taught(project: Project) -> Project:
+    """Embedded, and all but the odd kinds answered by their folder."""
+    for _ in embed(project, announce=silent):
+        pass
+    for image_id, name in truth(project).items():
+        if name in project.classes:
+            project.label(image_id, name)
+    return project
+
+
+@pytest.fixture
+def project(make_project, all_kinds: Path, tiny: Path) -> Project:
+    return taught(make_project(all_kinds, CLASSES, backbone=TINY, weights=str(tiny), held_out=0.5))
+
+
+def of_labelloop(project: Project) -> dict[Path, np.ndarray]:
+    """Probabilities of every image as labelloop itself has them."""
+    model = model_in_charge(project, device="cpu", announce=silent)
+    paths = [image.path for image in project.catalog.images().values()]
+    features = model.backbone.embed([open_upright(path, 2 * model.backbone.size) for path in paths])
+    return dict(zip(paths, model.learned.head.predict_proba(features), strict=True))
+
+
+def assert_same_answers(project: Project, out: Path) -> None:
+    at_home = predict.Model(out, "cpu")
+    assert tuple(at_home.classes) == project.classes
+    expected = of_labelloop(project)
+    assert len(expected) > 40
+    assert np.ptp([proba[0] for proba in expected.values()]) > 0.1  # it does tell images apart
+    for path, proba in expected.items():
+        assert at_home.probabilities(path).numpy() == pytest.approx(proba, abs=TOLERANCE), path.name
+
+
+# -- what is written --------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_equal_those_of_labelloop_on_images_of_every_kind(project, tmp_path):
+    taken = export_model(project, tmp_path / "out", announce=silent)
+    assert (taken.backbone, taken.classes, taken.compared) == (TINY, CLASSES, 8)
+    assert taken.difference < TOLERANCE
+    assert_same_answers(project, tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"README.txt", "config.json", "images.py", "model.safetensors", "predict.py"}
+    assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1
+
+
+def test_the_weights_are_those_of_the_backbone_under_the_names_of_timm(project, tiny, tmp_path):
+    export_model(project, tmp_path / "out", announce=silent)
+    state = load_file(tmp_path / "out" / "model.safetensors")
+    timm.create_model(TINY, num_classes=3).load_state_dict(state)  # strict
+    before = load_file(tiny)
+    classifier = {key for key in state if not torch.equal(state[key], before[key])}
+    assert classifier == {"classifier.weight", "classifier.bias"}
+
+
+def test_a_class_without_labels_never_comes_out_and_leaves_no_infinity(project, tmp_path):
+    export_model(project, tmp_path / "out", announce=silent)
+    assert load_file(tmp_path / "out" / "model.safetensors")["classifier.bias"][2] == NEVER
+    at_home = predict.Model(tmp_path / "out", "cpu")
+    assert at_home.probabilities(next(iter(of_labelloop(project))))[2] == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["classes_without_labels"] == ["never"]
+
+
+def test_the_config_says_how_good_it_is_and_on_what_that_rests(make_project, photos, tiny, tmp_path):
+    for k in range(40):
+        draw(photos / "red" / f"more_{k}.png", (200 - k, 7, k))
+    project = taught(make_project(photos, backbone=TINY, weights=str(tiny), held_out=0.5))
+    export_model(project, tmp_path / "out", announce=silent)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    measured = model_in_charge(project, announce=silent).learned
+    assert config["accuracy"] == {
+        "held_out_answers": measured.exam.n,
+        "right": measured.exam.correct,
+        "value": measured.exam.value,
+        "low": measured.exam.low,
+        "high": measured.exam.high,
+    }
+    assert measured.exam.n + config["labels"] == 80
+    assert config["backbone"] == TINY
+    assert config["normalize_features"] is True
+    assert f"of {measured.exam.n} images that it never saw" in (tmp_path / "out" / "README.txt").read_text()
+
+
+def test_too_few_held_out_answers_make_no_accuracy(make_project, photos, tiny, tmp_path):
+    project = taught(make_project(photos, backbone=TINY, weights=str(tiny), held_out=0.1))
+    export_model(project, tmp_path / "out", announce=silent)
+    accuracy = json.loads((tmp_path / "out" / "config.json").read_text())["accuracy"]
+    assert 0 < accuracy["held_out_answers"] < 20
+    assert accuracy["value"] is None
+    assert "How good it is, is not known" in (tmp_path / "out" / "README.txt").read_text()
+
+
+def test_the_built_in_features_can_be_taken_home_too(make_project, all_kinds, tmp_path):
+    project = taught(make_project(all_kinds, CLASSES, backbone="embedded"))
+    export_model(project, tmp_path / "out", announce=silent)
+    assert (tmp_path / "out" / "embedded.py").exists()
+    assert_same_answers(project, tmp_path / "out")
+    with pytest.raises(BadInput, match="ONNX holds networks, and the features of this project are the built-in ones"):
+        pytest.importorskip("onnxruntime", reason="--onnx needs labelloop[onnx]")
+        export_model(project, tmp_path / "other", onnx=True, announce=silent)
+
+
+@pytest.mark.parametrize(("name", "options"), [(TINY, {}), ("test_vit", {"img_size": 96})])
+def test_a_fine_tuned_model_in_charge_goes_with_its_own_weights_and_size(
+    make_project, all_kinds, tmp_path, name, options
+):
+    first = random_weights(name, tmp_path / "first.safetensors")
+    project = taught(make_project(all_kinds, CLASSES, backbone=name, weights=str(first)))
+    trained = project.folder / "models" / "fine-tune-1" / "model.safetensors"
+    random_weights(name, trained, 2, {"size": 96, "backbone": name}, **options)
+    project.put_features_in_charge("fine-tune-1", name, "models/fine-tune-1/model.safetensors")
+    for _ in embed(project, announce=silent):
+        pass
+    export_model(project, tmp_path / "out", announce=silent)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["preprocessing"]["input_size"] == [3, 96, 96]
+    assert config["model_args"] == options
+    state, wanted = load_file(tmp_path / "out" / "model.safetensors"), load_file(trained)
+    assert sum(not torch.equal(state[key], wanted[key]) for key in wanted) == 2
+    assert_same_answers(project, tmp_path / "out")
+
+
+# -- the script -------------------------------------------------------------------------------------------------------
+
+
+def test_the_script_prints_path_class_and_probability_without_labelloop(project, all_kinds, tmp_path):
+    export_model(project, tmp_path / "out", announce=silent)
+    (all_kinds / "broken.png").write_bytes(b"no picture")
+    script = str(tmp_path / "out" / "predict.py")
+    without = (
+        "import runpy, sys; sys.modules['labelloop'] = None; sys.argv = sys.argv[1:];"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    one = all_kinds / "turned_6.jpg"
+    arguments = [sys.executable, "-I", "-c", without, script, str(all_kinds), str(one)]
+    ran = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd="/")
+    assert ran.returncode == 1  # for the one that is broken
+    assert ran.stderr == f"image '{all_kinds / 'broken.png'}': not an image (JPEG, PNG, WebP, BMP, GIF or TIFF)\n"
+    lines = [line.split("\t") for line in ran.stdout.splitlines()]
+    assert lines[-1][0] == str(one)
+    expected = of_labelloop(project)
+    assert {Path(path) for path, *_ in lines} == set(expected)
+    for path, name, probability in lines:
+        proba = expected[Path(path)]
+        assert float(probability) == pytest.approx(proba.max(), abs=TOLERANCE)
+        assert name == CLASSES[proba.argmax()]
+
+
+def test_the_script_imports_only_what_torch_and_timm_bring():
+    source = Path(predict.__file__).read_text()
+    imported = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    assert imported - set(sys.stdlib_module_names) == {"timm", "torch", "safetensors"}
+
+
+def test_a_module_that_needs_more_of_labelloop_cannot_be_taken_home(tmp_path):
+    (tmp_path / "m.py").write_text("from labelloop.errors import BadInput\nfrom labelloop.types import Ints\n")
+    with pytest.raises(AssertionError, match=r"m\.py needs more of labelloop"):
+        alone(tmp_path / "m.py")
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_other_weights_in_the_folder_are_noticed(project, tmp_path):
+    out = tmp_path / "out"
+    export_model(project, out, announce=silent)
+    state = load_file(out / "model.safetensors")
+    state["classifier.bias"][0] += 1
+    save_file(state, out / "model.safetensors")
+    model = model_in_charge(project, announce=silent)
+    paths = [image.path for image in project.catalog.images().values()][:2]
+    with pytest.raises(LabelloopError, match="answers otherwise than labelloop: probabilities differ by"):
+        _compare(out, model, paths)
+
+
+def test_weights_that_changed_since_are_refused(make_project, photos, tmp_path):
+    weights = random_weights(TINY, tmp_path / "w" / f"{TINY}.safetensors")
+    project = taught(make_project(photos, backbone=TINY, weights=str(weights)))
+    random_weights(TINY, weights, seed=2)
+    with pytest.raises(LabelloopError, match="cannot be used: made with weights"):
+        export_model(project, tmp_path / "out", announce=silent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_taken_or_among_the_images_is_refused(project, all_kinds, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    for place, why in ((tmp_path / "mine", "the folder is not empty"), (all_kinds / "out", "inside the image folder")):
+        with pytest.raises(BadInput, match=why):
+            export_model(project, place, announce=silent)
+    assert not (all_kinds / "out").exists()
+
+
+def test_without_labels_or_without_any_image_nothing_is_left_behind(make_project, photos, tiny, tmp_path):
+    project = make_project(photos, backbone=TINY, weights=str(tiny))
+    with pytest.raises(CannotTrain, match="no labels to learn from"):
+        export_model(project, tmp_path / "out", announce=silent)
+    taught(project)
+    for path in photos.rglob("*.png"):
+        path.unlink()
+    with pytest.raises(BadInput, match="no image of this project can be read"):
+        export_model(project, tmp_path / "out", announce=silent)
+    assert [path.name for path in tmp_path.glob("out*")] == []
+
+
+def test_a_backbone_without_a_plain_classifier_is_refused(project, tmp_path):
+    name = "efficientformerv2_s0"  # two classifiers, whose answers are averaged
+    backbone = load_backbone(name, random_weights(name, tmp_path / f"{name}.safetensors"), device="cpu")
+    with pytest.raises(BadWeights, match=f"{name} has no plain linear classifier"):
+        _network(backbone, model_in_charge(project, announce=silent))
+
+
+# -- ONNX -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [TINY, "test_vit"])
+def test_onnx_gives_the_same_probabilities_for_any_number_of_images(make_project, photos, tmp_path, name):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="--onnx needs labelloop[onnx]")
+    pytest.importorskip("onnxscript", reason="--onnx needs labelloop[onnx]")
+    weights = random_weights(name, tmp_path / f"{name}.safetensors")
+    project = taught(make_project(photos, CLASSES, backbone=name, weights=str(weights)))
+    export_model(project, tmp_path / "out", onnx=True, announce=silent)
+    at_home = predict.Model(tmp_path / "out", "cpu")
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"])
+    expected = of_labelloop(project)
+    for n in (1, 5):
+        paths = list(expected)[:n]
+        images = [open_upright(path, at_home.config["open_at_most"]) for path in paths]
+        prepared = np.stack([at_home.prepare(image).numpy() for image in images])
+        (found,) = session.run(["probabilities"], {"images": prepared})
+        assert found == pytest.approx(np.array([expected[path] for path in paths]), abs=TOLERANCE)
+
+
+def test_onnx_without_its_packages_says_what_to_install(project, tmp_path, monkeypatch):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BadInput, match=r"needs onnx and onnxscript and onnxruntime.*pip install 'labelloop\[onnx\]'"):
+        export_model(project, tmp_path / "out", onnx=True, announce=silent)
+    assert not (tmp_path / "out").exists()
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_how_good_the_model_is_and_that_it_was_compared(project, tmp_path):
+    out = tmp_path / "out"
+    ran = CliRunner().invoke(main, ["export", str(project.folder), str(out), "--model"], catch_exceptions=False)
+    assert ran.exit_code == 0
+    labels = learn(model_in_charge(project, announce=silent).board).labels
+    first, second = ran.stdout.splitlines()
+    assert first == f"The model ({TINY}, 3 classes, {labels} labels) is in {out}"
+    assert second.startswith("Accuracy on held-out images: ")
+    assert "equal labelloop's on 8 images" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ([], "what is to be taken? Labels: --format csv or"),
+        (["--onnx"], "--onnx is about the model"),
+        (["--model", "--format", "csv"], "--format is about labels"),
+        (["--model", "--class", "red"], "--class is about labels"),
+        (["--model", "--no-flagged"], "--no-flagged is about labels"),
+    ],
+)
+def test_the_command_refuses_what_does_not_go_together(make_project, photos, tmp_path, options, why):
+    project = make_project(photos)
+    ran = CliRunner().invoke(main, ["export", str(project.folder), str(tmp_path / "out"), *options])
+    assert ran.exit_code == 1
+    assert why in ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# -- real weights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "vit_tiny_patch16_224", "mobilenetv2_100"])
+def test_published_weights_answer_alike_at_home(make_project, tmp_path, name):
+    weights = SHARED / "weights" / f"{name}.safetensors"
+    if not weights.exists():
+        pytest.skip(f"{weights.name} is not in ../shared/weights")
+    for path in sorted((Path(__file__).parents[1] / "sample_data" / "images").iterdir())[:48]:
+        place = tmp_path / "cells" / ("red" if int(path.stat().st_size) % 2 else "blue") / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+    project = taught(make_project(tmp_path / "cells", backbone=name, weights=str(weights)))
+    export_model(project, tmp_path / "out", announce=silent)
+    assert_same_answers(project, tmp_path / "out")
