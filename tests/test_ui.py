@@ -569,5 +569,29 @@ def test_a_short_place_means_beside_the_project_and_none_writes_nothing(labeled:
     assert next(button for button in app.button if button.label == "Write").disabled
 
 
+def write_model(app: AppTest) -> AppTest:
+    next(button for button in app.button if button.label == "Write the model").click()
+    return app.run()
+
+
+def test_the_model_can_be_taken_from_the_page(make_project: Callable[..., Project], photos: Path) -> None:
+    project = make_project(photos, backbone="embedded")
+    for _ in worker.embed(project):
+        pass
+    for image_id, name in truth(project).items():
+        project.label(image_id, name)
+    app = write_model(run("export", project))
+    out = project.folder.with_name("project-model")
+    assert app.success[0].value.startswith(f"The model is in {plain(str(out))}. Its probabilities are those of")
+    assert (out / "predict.py").exists()
+    assert app.text_input(key="out model").value.endswith("project-model-2")
+
+
+def test_a_model_that_cannot_be_taken_is_told_in_words(labeled: Project) -> None:
+    app = write_model(run("export", labeled))
+    assert "made with backbone 'mean color', expected 'embedded'" in plain_again(app.error[0].value)
+    assert not labeled.folder.with_name("project-model").exists()
+
+
 def plain_again(text: str) -> str:
     return text.replace("\\", "")

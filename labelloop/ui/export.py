@@ -1,4 +1,4 @@
-"""Export: take the labels out as a file or a folder, after seeing what will be written."""
+"""Export: take the labels out as a file or a folder, after seeing what will be written; or the model."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from labelloop.exchange import Filter, Plan, export_labels, plan, records
 from labelloop.formats import Format, Record
 from labelloop.live import Live
 from labelloop.project import Project
+from labelloop.takehome import export_model
 from labelloop.ui import visit
 from labelloop.ui.plain import plain, show_error
 from labelloop.ui.words import EXAM, count
@@ -26,6 +27,7 @@ OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "link": ("The images are", {"copy": "copied", "hardlink": "hard links", "symlink": "symbolic links"}),
 }
 PREVIEW = 5
+MODEL_KEY = "out model"
 
 
 def page() -> None:
@@ -40,7 +42,12 @@ def page() -> None:
         out = _place(live.project, chosen)
         planned = plan(live.project, wanted)
         write = st.button("Write", type="primary", icon=":material/download:", disabled=not (planned.images and out))
+        st.subheader("Model", anchor=False)
+        model_out = _model_place(live.project)
+        write_model = st.button("Write the model", icon=":material/model_training:", disabled=not model_out)
     with see:
+        if write_model:
+            _write_model(live.project, model_out)
         if write:
             _write(live.project, chosen, wanted, planned.images, out=out, options=options)
         if "exported" in st.session_state:
@@ -85,21 +92,24 @@ def _filter(live: Live) -> Filter:
 
 
 def _place(project: Project, chosen: Format) -> str:
-    key = f"out {chosen.name}"
-    if key not in st.session_state:
-        st.session_state[key] = str(free_place(project.folder, chosen))
+    offered = free_place(project.folder, "export", "" if chosen.folder else f".{chosen.name}")
     icon = ":material/folder:" if chosen.folder else ":material/draft:"
-    typed = st.text_input("Write to", key=key, icon=icon).strip()
+    return _typed_place(project, "Write to", f"out {chosen.name}", offered, icon)
+
+
+def _typed_place(project: Project, title: str, key: str, offered: Path, icon: str) -> str:
+    if key not in st.session_state:
+        st.session_state[key] = str(offered)
+    typed = st.text_input(title, key=key, icon=icon).strip()
     return str(project.folder.parent / Path(typed).expanduser()) if typed else ""  # beside the project, as offered
 
 
-def free_place(project: Path, chosen: Format) -> Path:
+def free_place(project: Path, what: str, ending: str) -> Path:
     """A name beside the project that is free."""
-    ending = "" if chosen.folder else f".{chosen.name}"
-    place, number = project.with_name(f"{project.name}-export{ending}"), 1
+    place, number = project.with_name(f"{project.name}-{what}{ending}"), 1
     while place.exists():
         number += 1
-        place = project.with_name(f"{project.name}-export-{number}{ending}")
+        place = project.with_name(f"{project.name}-{what}-{number}{ending}")
     return place
 
 
@@ -167,4 +177,36 @@ def _write(
         return
     del st.session_state[f"out {chosen.name}"]  # next time, another new place
     st.session_state["exported"] = f"{count(written, 'label')} written to {plain(out)}"
+    st.rerun()
+
+
+# -- the model --------------------------------------------------------------------------------------------------------
+
+
+def _model_place(project: Project) -> str:
+    st.caption(
+        "A folder with the weights, how good the model is, and a predict.py that names what is on images. It needs "
+        "torch and timm, but not labelloop."
+    )
+    offered = free_place(project.folder, "model", "")
+    return _typed_place(project, "New folder", MODEL_KEY, offered, ":material/folder:")
+
+
+def _write_model(project: Project, out: str) -> None:
+    with st.spinner("Writing the model"):
+        step = st.empty()
+
+        def say(words: str) -> None:
+            step.caption(plain(words))
+
+        try:
+            taken = export_model(project, out, progress=say, announce=say)
+        except LabelloopError as error:
+            step.empty()
+            show_error(error)
+            return
+    del st.session_state[MODEL_KEY]  # next time, another new place
+    st.session_state["exported"] = (
+        f"The model is in {plain(out)}. Its probabilities are those of labelloop on {count(taken.compared, 'image')}."
+    )
     st.rerun()
