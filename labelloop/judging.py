@@ -32,7 +32,7 @@ import numpy as np
 from labelloop.board import Board, read_board
 from labelloop.learning import fit, learn
 from labelloop.project import Measured, Project
-from labelloop.train.recipe import labels_wanted
+from labelloop.train.recipe import MIN_LABELS, labels_wanted
 from labelloop.types import Floats, Ints
 
 WANTED = 50  # judging images; labels are set aside while there are fewer held-out answers
@@ -84,7 +84,8 @@ def split_to_judge(board: Board, seed: int) -> tuple[Ints, Ints]:
     draw = np.random.default_rng(seed).random(len(board.label))[rows]
     lowest = np.argsort(draw, kind="stable")
     count = min(WANTED - len(exam), int((draw < ASIDE).sum()))
-    aside = rows[lowest[: max(count, 0 if len(exam) else 1)]]
+    at_least = 0 if len(exam) or len(rows) < MIN_LABELS else 1
+    aside = rows[lowest[: max(count, at_least)]]
     return np.setdiff1d(rows, aside), np.union1d(exam, aside)
 
 
@@ -147,9 +148,9 @@ def in_words(found: Comparison, held_out: int) -> str:
     images = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
     outcome = "the new model is in charge" if found.takes_over else "the old model stays in charge"
     return (
-        f"{found.new_right} of {images} right after fine-tuning, {found.old_right} before (only after: "
-        f"{found.only_new}, only before: {found.only_old}); better with a certainty of {found.certainty:.0%}, "
-        f"wanted {LEVEL:.0%}: {outcome}"
+        f"{found.new_right} of {found.n} answers right after fine-tuning, {found.old_right} before: {outcome} "
+        f"({images}; right only after: {found.only_new}, only before: {found.only_old}; "
+        f"better with a certainty of {found.certainty:.0%}, wanted {LEVEL:.0%})"
     )
 
 

@@ -187,11 +187,14 @@ def fine_tune(
     from labelloop.train.finetune import finetune
 
     settings = project.settings
+    for scan in project.catalog.scan():  # files may be gone, or others in their places
+        yield Progress(scan.done, scan.total, "looking for the images")
     yield from _embed_labeled_into_base(project, announce, stop)
     if stop():
         return
     board = read_board(project, features="base")
     train, judge = split_to_judge(board, settings.seed)
+    train = train[~board.gone[train]]
     name = f"fine-tune-{1 + sum(m.kind == 'fine-tune' for m in project.rounds.models())}"
     out = project.folder / "models" / name
     images = project.catalog.images((train + 1).tolist())

@@ -67,7 +67,7 @@ def embed(backbone, paths):
 
 def recipe(**changes):
     values = {"backbone": TINY, "weights": "", "labels": "", "n": 16, "n_classes": 3, "size": 64, "seed": 0}
-    return Recipe(**{**values, "batch": 8, "epochs": 3, **changes})
+    return Recipe(**{**values, "size_at_first": 48, "batch": 8, "epochs": 3, **changes})
 
 
 def test_it_learns_reports_and_leaves_a_model_that_loads_as_a_backbone(run, photos, tmp_path, monkeypatch):
@@ -77,7 +77,8 @@ def test_it_learns_reports_and_leaves_a_model_that_loads_as_a_backbone(run, phot
     assert len(losses) == 10
     assert losses[-1] < losses[0]
     assert [(r.epoch, r.step) for r in reports if r.loss is not None] == [(k, 2 * k) for k in range(1, 11)]
-    assert (reports[0].step, reports[0].steps, reports[0].size) == (0, 20, 64)
+    assert (reports[0].step, reports[0].steps) == (0, 20)
+    assert [r.size for r in reports if r.loss is not None] == [48] * 4 + [64] * 6  # of the epoch that follows
     assert reports[-1].seconds_left == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.json", "model.safetensors"]
     assert json.loads((tmp_path / "out" / "model.json").read_text())["loss"] == losses[-1]
@@ -212,6 +213,23 @@ def test_the_rate_goes_up_and_down_once():
     assert rates[-1] < RATE / 1000
 
 
+def test_images_are_smaller_in_the_first_half_of_the_epochs_and_never_in_the_last():
+    assert [recipe(epochs=5).size_in(epoch) for epoch in range(5)] == [48, 48, 64, 64, 64]
+    assert recipe(epochs=1).size_in(0) == 64
+
+
+def test_layers_near_the_image_that_would_hardly_learn_stay_as_they_are():
+    network = timm.create_model("mobilenetv2_100", num_classes=0)
+    optimizer = module._optimizer(network, torch.nn.Linear(1280, 3))
+    learns = {name for name, weight in network.named_parameters() if weight.requires_grad}
+    assert "conv_head.weight" in learns
+    assert "blocks.6.0.conv_pw.weight" in learns
+    assert "conv_stem.weight" not in learns
+    assert min(group["lr_scale"] for group in optimizer.param_groups) >= 0.1
+    given = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    assert {id(weight) for name, weight in network.named_parameters() if name in learns} < given
+
+
 def test_the_length_follows_from_the_number_of_labels():
     assert [batch_and_epochs(n, True) for n in (10, 200, 5000)] == [(16, 20), (16, 12), (16, 3)]
     assert [batch_and_epochs(n, False) for n in (10, 1000, 50_000)] == [(32, 30), (32, 20), (32, 8)]
@@ -228,6 +246,7 @@ def test_training_images_are_all_there_and_the_same_for_the_same_seed(photos):
     assert first[0][0].shape == (6, 3, 32, 32)
     assert -1 <= first[0][0].min() < first[0][0].max() <= 1
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
+    assert Augment(paths, config, 32, seed=0).image(0, 0, 16).shape == (3, 16, 16)
     other = Augment(paths, config, 32, seed=0).image(1, 0)
     assert not torch.equal(other, Augment(paths, config, 32, seed=0).image(0, 0))
 

@@ -1,5 +1,6 @@
 """Background work: it resumes where it was, says what happened, and never puts something worse in charge."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,11 +10,14 @@ import threading
 
 import numpy as np
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 
 from labelloop import judging, worker
 from labelloop.backbone import load_backbone
 from labelloop.board import read_board
-from labelloop.errors import CannotTrain
+from labelloop.errors import CannotTrain, LabelloopError
 from labelloop.features import FeatureStore
 from labelloop.images import open_upright
 from labelloop.project import Measured
@@ -194,6 +198,81 @@ def test_labeled_images_that_came_under_other_features_are_described_by_the_firs
     assert np.flatnonzero(read_board(project, features="base").embedded).tolist() == [2, 3]
     list(worker._embed_labeled_into_base(project, print, never))
     assert counting.asked == 2
+
+
+# -- fine-tuning from end to end ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainable(make_project, photos, tmp_path):
+    """A project with a tiny network, whose images are embedded."""
+    torch.manual_seed(1)
+    weights = tmp_path / "tiny.safetensors"
+    save_file(timm.create_model(TINY).state_dict(), weights, {"labelloop": json.dumps({"size": 32})})
+    project = make_project(photos, held_out=0.25, backbone=TINY, weights=str(weights))
+    embed(project)
+    return project
+
+
+def fine_tune(project):
+    """In this process, as one job."""
+    job_id, _ = project.jobs.ask("fine-tune")
+    worker.work(project, job_id)
+    return project.jobs.get(job_id)
+
+
+def test_it_trains_looks_at_all_images_again_and_decides(trainable):
+    label(trainable, 24)
+    job = fine_tune(trainable)
+    assert job.state == "done"
+    assert "answers right after fine-tuning" in job.message
+    assert len(job.loss) > 1
+    assert FeatureStore.open(trainable.features_folder("fine-tune-1")).read()[1].all()
+    (measured,) = trainable.rounds.models()
+    assert (measured.kind, measured.note) == ("fine-tune", job.message)
+
+
+def test_stopped_it_leaves_everything_as_it_was_and_goes_on_later(trainable):
+    label(trainable, 24)
+    before = list(trainable.log.since(0))
+    polls = iter(range(10**6))
+    list(worker.fine_tune(trainable, announce=print, stop=lambda: next(polls) > 8))
+    assert trainable.features_in_charge["name"] == "base"
+    assert trainable.rounds.models() == []
+    assert list(trainable.log.since(0)) == before
+    assert fine_tune(trainable).state == "done"
+
+
+@pytest.mark.parametrize(("labels", "complaint"), [(0, "no labels to learn from"), (1, "all of one class")])
+def test_without_labels_of_two_classes_it_says_so_and_changes_nothing(trainable, labels, complaint):
+    label(trainable, labels)
+    job = fine_tune(trainable)
+    assert job.state == "failed"
+    assert complaint in job.message
+    assert trainable.features_in_charge["name"] == "base"
+
+
+def test_images_that_are_gone_or_others_by_now_are_not_learned_from(trainable):
+    label(trainable, 28)
+    gone, changed = np.flatnonzero(read_board(trainable).label >= 0)[:2] + 1
+    trainable.catalog.image(int(gone)).path.unlink()
+    draw(trainable.catalog.image(int(changed)).path, (1, 2, 3), (31, 17))
+    before = list(trainable.log.since(0))
+    job = fine_tune(trainable)
+    assert job.state == "done", job.message
+    assert list(trainable.log.since(0)) == before  # a label stays, whatever became of its image
+
+
+def test_an_image_that_goes_while_it_trains_is_named_and_the_old_model_stays(trainable):
+    label(trainable, 24)
+    work = worker.fine_tune(trainable, announce=print, stop=never)
+    while "learning from" not in next(work).message:
+        pass
+    for image in trainable.catalog.images().values():
+        image.path.unlink()
+    with pytest.raises(LabelloopError, match="img_"):
+        list(work)
+    assert trainable.features_in_charge["name"] == "base"
 
 
 # -- fine-tuning by itself ----------------------------------------------------------------------------------------

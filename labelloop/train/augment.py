@@ -22,7 +22,8 @@ from labelloop.types import Ints
 if TYPE_CHECKING:
     from torch import Tensor
 
-KEPT_OPEN = 2000  # decoded images kept in memory, about 0.3 MB each
+KEPT_OPEN = 2**30  # bytes of decoded images kept in memory
+FLIPPED = 0.5  # share of images
 
 
 class Augment:
@@ -34,9 +35,11 @@ class Augment:
         self.seed = seed
         self.mean = np.array(config["mean"], np.float32)
         self.std = np.array(config["std"], np.float32)
-        self.open = lru_cache(KEPT_OPEN)(lambda row: open_upright(paths[row], 2 * size))
+        self.open = lru_cache(KEPT_OPEN // (3 * (2 * size) ** 2))(lambda row: open_upright(paths[row], 2 * size))
 
-    def batches(self, epoch: int, count: int, threads: ThreadPoolExecutor) -> Iterator[tuple[Tensor, Ints]]:
+    def batches(
+        self, epoch: int, count: int, threads: ThreadPoolExecutor, size: int | None = None
+    ) -> Iterator[tuple[Tensor, Ints]]:
         """All images in a new order, in `count` batches: (b, 3, size, size) and their rows (b,).
 
         The next batch is opened while one is trained on.
@@ -45,29 +48,30 @@ class Augment:
 
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
         chunks = np.array_split(order, count)  # of nearly equal size: no tiny one at the end
-        ahead = self._submit(epoch, chunks[0], threads)
+        size = size or self.size
+        ahead = self._submit(epoch, chunks[0], threads, size)
         for rows, after in zip(chunks, [*chunks[1:], order[:0]], strict=True):
             images = [future.result() for future in ahead]
-            ahead = self._submit(epoch, after, threads)
+            ahead = self._submit(epoch, after, threads, size)
             yield torch.stack(images), rows
 
-    def image(self, epoch: int, row: int) -> Tensor:
+    def image(self, epoch: int, row: int, size: int | None = None) -> Tensor:
         """One image (3, size, size)."""
         import torch
 
         rng = np.random.default_rng((self.seed, epoch, row))
-        image = self.open(row)
+        image, size = self.open(row), size or self.size
         box = crop(*image.size, rng)
-        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
-        if rng.random() < 0.5:
+        image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        if rng.random() < FLIPPED:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
             image = change(image).enhance(rng.uniform(0.85, 1.15))
         pixels = (np.asarray(image, np.float32) / 255 - self.mean) / self.std
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
-    def _submit(self, epoch: int, rows: Ints, threads: ThreadPoolExecutor) -> list[Future[Tensor]]:
-        return [threads.submit(self.image, epoch, int(row)) for row in rows]
+    def _submit(self, epoch: int, rows: Ints, threads: ThreadPoolExecutor, size: int) -> list[Future[Tensor]]:
+        return [threads.submit(self.image, epoch, int(row), size) for row in rows]
 
 
 def crop(width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:

@@ -32,9 +32,11 @@ from labelloop.train.head import Head, fit_head
 from labelloop.train.recipe import (
     CPU_SIZE,
     FEW,
+    FROZEN_BELOW,
     LAYER_DECAY,
     MIN_LABELS,
     RATE,
+    SMALLER,
     SMOOTHING,
     WEIGHT_DECAY,
     Epoch,
@@ -74,6 +76,8 @@ def finetune(
     `head` is the current one on the features of this backbone; without it, or where it does not fit, one is fitted.
     Raises CannotTrain where there is nothing to learn, BadWeights as load_backbone does.
     """
+    import torch
+
     y = np.asarray(y, np.int64)
     _check(paths, y, n_classes, backbone)
     base, native_size = _base(load_model(backbone, weights, announce), pick_device(device))
@@ -87,6 +91,7 @@ def finetune(
         head = _fit_on(paths, y, n_classes, base, stop)
     if stop():
         return
+    torch.set_flush_denormal(True)  # where a run goes astray, numbers near 0 would make a CPU ten times slower
     training = Training(recipe, base, head)
     if resume:
         training.load(out / CHECKPOINT)
@@ -126,7 +131,8 @@ class Training:
         yield recipe.report(step, 0.0, None)
         while self.epoch < recipe.epochs:
             total = 0.0
-            for images, rows in augment.batches(self.epoch, recipe.steps_per_epoch, threads):
+            size = recipe.size_in(self.epoch)
+            for images, rows in augment.batches(self.epoch, recipe.steps_per_epoch, threads, size):
                 if stop():
                     return
                 total += self.step(images, np.searchsorted(self.present, y[rows]), step) * len(rows)
@@ -298,6 +304,7 @@ def _recipe(paths: Sequence[Path], y: Ints, n_classes: int, base: TimmBackbone, 
         n=len(y),
         n_classes=n_classes,
         size=base.size,
+        size_at_first=base.size if fixed_size(base.name) else round(SMALLER * base.size / 16) * 16,
         batch=batch,
         epochs=epochs,
         seed=seed,
@@ -332,5 +339,9 @@ def _optimizer(model: nn.Module, head: nn.Module) -> Any:
 
     spared: Any = getattr(model, "no_weight_decay", tuple)()  # names; some models have none
     groups: Any = param_groups_layer_decay(model, WEIGHT_DECAY, spared, layer_decay=LAYER_DECAY)
+    for group in groups:
+        for weight in group["params"]:
+            weight.requires_grad_(group["lr_scale"] >= FROZEN_BELOW)
+    groups = [group for group in groups if group["lr_scale"] >= FROZEN_BELOW]
     groups.append({"params": list(head.parameters()), "lr_scale": 1.0, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=RATE)

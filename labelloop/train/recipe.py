@@ -14,6 +14,8 @@ MIN_LABELS = 10
 FIRST_LABELS, FIRST_LABELS_A_CLASS = 50, 5  # from which on fine-tuning begins by itself
 GROWTH, GROWTH_AFTER_FAILURE = 1.5, 2.0  # how many times as many labels it takes until the next one
 RATE, LAYER_DECAY, WEIGHT_DECAY, SMOOTHING = 5e-4, 0.8, 0.05, 0.1
+FROZEN_BELOW = 0.1  # layers that would learn at less than this share of the rate stay as they are: 40 % less time
+SMALLER, SMALLER_UNTIL = 0.67, 0.5  # side of the images in the first epochs, and the share of epochs that is so
 WARM_UP = 0.15  # share of the steps
 FEW = 1000  # labels, below which batch-norm statistics stay frozen
 CPU_SIZE = 160  # pixels of a side on a CPU: half the time of 224
@@ -44,6 +46,7 @@ class Recipe:
     n: int
     n_classes: int
     size: int
+    size_at_first: int  # progressive resizing: less time, and scales vary
     batch: int
     epochs: int
     seed: int
@@ -57,6 +60,10 @@ class Recipe:
     def steps(self) -> int:
         """Batches of the whole run."""
         return self.epochs * self.steps_per_epoch
+
+    def size_in(self, epoch: int) -> int:
+        """Pixels of a side in an epoch."""
+        return self.size_at_first if epoch < int(SMALLER_UNTIL * self.epochs) else self.size
 
     def rate(self, step: int) -> float:
         """Learning rate of the head at a step, one cycle: up in a line, down along a cosine."""
@@ -75,7 +82,7 @@ class Recipe:
             loss=loss,
             seconds=seconds,
             seconds_left=left,
-            size=self.size,
+            size=self.size_in(min(step // self.steps_per_epoch, self.epochs - 1)),
             note=note,
         )
 
