@@ -66,6 +66,16 @@ def test_what_is_like_skipped_images_is_unlikely_to_be_answered():
         assert (likely_answered(nothing, np.random.default_rng(0))(np.arange(5)) == 1).all()
 
 
+def test_auto_does_not_trust_a_model_that_has_seen_few_of_the_classes():
+    """90 images that it is sure of and 10 that it doubts: those first, unless most classes have no labels yet."""
+    for labels, first in ([0, 1], 0), ([0, 1, 2, 3] * 2, 1):
+        X, kind = blobs(90, 10, len(labels))
+        proba = np.array([[0.99, 0.01, 0, 0], [0.5, 0.5, 0, 0], [1, 0, 0, 0]])[kind]
+        pool = make_pool(X, y=[-1] * 100 + labels, proba=proba)
+        assert kind[rows(pool, 1)].tolist() == [first]
+
+
+@pytest.mark.parametrize("model", [True, False])
 def test_auto_does_not_pick_two_copies(model):
     X = np.repeat(np.random.default_rng(0).normal(size=(40, 8)), 3, axis=0)
     proba = np.random.default_rng(1).dirichlet([1, 1, 1], 120) if model else None

@@ -31,9 +31,10 @@ def known(rows) -> np.ndarray:
     return found
 
 
-def ends() -> list[int]:
-    """The leftmost image of one band and the rightmost of the other."""
-    return [int(np.where(Y == 0, X[:, 1], 9).argmin()), int(np.where(Y == 1, X[:, 1], -9).argmax())]
+def askew() -> list[int]:
+    """An image somewhat left in one band, and one somewhat right in the other."""
+    left, right = (np.flatnonzero(k == Y) for k in (0, 1))
+    return [int(left[np.argsort(X[left, 1])][60]), int(right[np.argsort(-X[right, 1])][60])]
 
 
 def accuracy(head) -> float:
@@ -115,8 +116,8 @@ def test_a_common_class_starts_with_the_square_root_of_its_labels(monkeypatch):
 
 
 def test_one_label_a_class_is_enough_where_neighbours_agree():
-    rows = ends()
-    assert accuracy(fit_head(X[rows], Y[rows], 2)) < 0.75  # the line between the two labels runs across both bands
+    rows = askew()
+    assert accuracy(fit_head(X[rows], Y[rows], 2)) < 0.88  # the line between the two labels runs across both bands
     assert accuracy(fit_spread(ALL, X, known(rows), 2)) > 0.95
 
 
@@ -131,6 +132,13 @@ def test_guesses_weigh_less_than_answers_and_fade_with_them():
         assert set(guesses) <= {0, 1}
     assert totals[0] == pytest.approx(2 * 10 / (1 + 2 / 20), rel=0.01)
     assert totals[0] > totals[1] > totals[2]
+
+
+def test_a_guess_far_from_all_labels_counts_less():
+    rows = np.array(askew())
+    places, _, weight = spreading._guess(ALL, X, (rows, X[rows], Y[rows]), 2, None)
+    nearest = np.argsort(-(X[places] @ X[rows].T).max(axis=1))
+    assert weight[nearest[:30]].mean() > 2 * weight[nearest[-30:]].mean()
 
 
 def test_what_was_skipped_keeps_guesses_away():

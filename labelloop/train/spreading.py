@@ -142,7 +142,8 @@ def _guess(
     is_one = (total > 0) & (first > second) & (guess < c) & ~np.isin(graph.rows, rows)
     places = _at_most(np.flatnonzero(is_one), max(LEARNED, LEARNED_A_CLASS * c))
     guess = guess[places]
-    ahead = ((first - second)[places] / total[places]).astype(np.float64)
+    # Less than arrives on average is no basis for a guess: likely the image is of a class that has no label yet.
+    ahead = ((first - second)[places] / (total[places] + total.mean())).astype(np.float64)
     of_class = np.maximum(np.bincount(guess, ahead, minlength=c), 1e-12)
     weight = ahead * (GUESSES / (1 + m / (FADES * c))) / of_class[guess]
     return places, guess, np.minimum(weight, 1.0)
