@@ -1,0 +1,82 @@
+"""The scripts in benchmarks/: what they print of raw files. Left out: the figures; other packages (test_peers.py)."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def fit(cell, labels, method, accuracy, calibration, **more):
+    return {
+        "cell": cell, "labels": labels, "method": method, "seconds": 0.02, "accuracy": accuracy,
+        "calibration": calibration, **more,
+    }  # fmt: skip
+
+
+def by_class(method, count, seed, accuracy, calibration=0.02):
+    return fit(["class", "eurosat", "lite0", str(count), method, seed], 10 * count, method, accuracy, calibration)
+
+
+def by_chance(draw, labels, method, seed, accuracy, calibration):
+    more = {"rest_accuracy": accuracy - 0.1, "rest_calibration": calibration / 2}
+    cell = ["pool", "signdigits", "vit_tiny", "dirty", draw, seed]
+    return fit(cell, labels, method, accuracy, calibration, **more)
+
+
+def printed(raw, lines):
+    raw.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = [sys.executable, str(BENCHMARKS / "head.py"), "report", str(raw)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    return ran.stdout.splitlines()
+
+
+def test_the_head_is_compared_with_others_on_the_seeds_that_both_have(tmp_path):
+    lines = [by_class("ours with guesses", 1, seed, accuracy) for seed, accuracy in enumerate((0.70, 0.80, 0.10))]
+    lines += [by_class("ours without guesses", 10, seed, 0.81) for seed in (0, 1)]
+    lines += [by_class("LogisticRegressionCV", 1, seed, accuracy) for seed, accuracy in enumerate((0.60, 0.66))]
+    lines += [by_class("LogisticRegressionCV", 10, seed, 0.82, 0.08) for seed in (0, 1)]
+    lines += [by_class("prototypes", 10, 0, 0.5, None)]
+    found = printed(tmp_path / "raw.jsonl", lines)
+    assert "| eurosat, lite0 | +12.0 [10.0, 14.0] (2) | – |" in found
+    assert "| eurosat, lite0 | – | -1.0 [-1.0, -1.0] (2) |" in found
+    assert (
+        "**Ours without guesses**: level or above in 0 of 1 cells; lowest -1.0 (eurosat, lite0, 10 a class); "
+        "on average -1.0." in found
+    )
+    assert "| labels a class | 1 | 10 |" in found
+    assert "| Ours with guesses | 53.3 ± 37.9 | – |" in found
+    assert "| LogisticRegressionCV | 63.0 ± 4.2 (2) | 82.0 ± 0.0 (2) |" in found
+    assert "| Prototypes | – | 50.0 ± 0.0 (1) |" in found
+    assert "| LogisticRegressionCV | 20 / 20 / – |" in found
+    # 10 labels are too few to be asked; prototypes do not say how sure they are
+    assert [line for line in found if line.startswith("| equally many")] == [
+        "| equally many a class, test set | Ours without guesses | 2.0 | 2.0 (eurosat, lite0, 100) | 1 of 1 |",
+        "| equally many a class, test set | LogisticRegressionCV | 8.0 | 8.0 (eurosat, lite0, 100) | 0 of 1 |",
+    ]
+
+
+def test_what_guesses_add_is_told_for_the_test_set_and_for_the_rest_of_the_pool(tmp_path):
+    lines = []
+    for seed in range(3):
+        lines += [by_chance("random", 20, "ours without guesses", seed, 0.5, 0.3)]
+        lines += [by_chance("random", 20, "ours with guesses", seed, 0.5 + 0.01 * seed, 0.3)]
+        lines += [by_chance("random", 160, "ours without guesses", seed, 0.8, 0.04)]
+        lines += [by_chance("random", 160, "ours with guesses", seed, 0.79, 0.04)]
+        lines += [by_chance("auto", 160, "ours with guesses", seed, 0.9, 0.12)]
+    found = printed(tmp_path / "raw.jsonl", lines)
+    assert found[0] == "#### Random labels: points that guesses add, on the test set"
+    assert "3 seeds. Worse by more than 0.5 points in 1 of 2 cells." in found
+    assert found.count("| signdigits, vit_tiny, dirty | +1.0 [0.0, 2.0] | -1.0 [-1.0, -1.0] |") == 2
+    assert found.count("| dirty | +1.0 | -1.0 |") == 2
+    assert [line for line in found if line.startswith("| chosen by `auto`")] == [
+        "| chosen by `auto`, test set | Ours with guesses | 12.0 | 12.0 (signdigits, vit_tiny, dirty, 160) | 0 of 1 |",
+        "| chosen by `auto`, rest of the pool | Ours with guesses | 6.0 | 6.0 (signdigits, vit_tiny, dirty, 160) "
+        "| 0 of 1 |",
+    ]
+    assert found[-1] == "| signdigits, vit_tiny, dirty | 4.0 / 2.0 | 12.0 / 6.0 |"
+
+
+def test_an_empty_file_has_nothing_to_report(tmp_path):
+    assert printed(tmp_path / "raw.jsonl", []) == [f"{tmp_path / 'raw.jsonl'} has no fits yet."]
