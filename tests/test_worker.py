@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -372,9 +373,17 @@ def test_the_built_in_features_are_never_fine_tuned_by_itself(project, monkeypat
     assert project.jobs.latest("fine-tune") is None
 
 
-def test_a_worker_has_the_lowest_priority():
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system does not weigh sessions")
+def test_a_worker_has_the_lowest_priority_and_so_has_its_session_but_no_other():
     code = "from labelloop.worker import step_back; step_back(); import os; print(os.nice(0))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "19\n"
+    show = f"{code}; print(open('/proc/self/autogroup').read())"
+    before = Path("/proc/self/autogroup").read_text()
+    run = {"capture_output": True, "text": True, "check": True}
+    assert subprocess.run([sys.executable, "-c", code], **run).stdout == "19\n"
+    assert Path("/proc/self/autogroup").read_text() == before
+    assert (
+        subprocess.run([sys.executable, "-c", show], start_new_session=True, **run).stdout.strip().endswith("nice 19")
+    )
 
 
 # -- waiting ------------------------------------------------------------------------------------------------------
