@@ -179,8 +179,10 @@ class Live:
         rewritten = self._follow_strategies()
         if self._is_behind or answers or rewritten or self._is_low():
             self._choose()
-        self._is_behind = False  # not where something above failed: a full disk may have room again
+        has_learned, self._is_behind = self._is_behind, False  # not where something above failed: it is tried again
         self._log_picks()
+        if has_learned:
+            worker.fine_tune_when_due(self.project, self.board)
 
     def _follow_features(self) -> bool:
         """Take in new images, new features, or another set of features; True when there is more to learn from."""

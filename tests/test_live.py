@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from labelloop import worker
 from labelloop.features import FeatureStore
 from labelloop.live import Live
 from labelloop.project import Project
@@ -55,6 +56,20 @@ def test_an_answer_reaches_the_choice_of_images(live):
     picks = live.take("tab", [], 20)
     assert not {pick.image_id for pick in picks} & set(first_of_each(live))
     assert all(pick.suggestion is not None for pick in picks if not pick.held_out)
+
+
+def test_after_answers_it_asks_whether_fine_tuning_is_due(project, monkeypatch):
+    asked = []
+    monkeypatch.setattr(worker, "fine_tune_when_due", lambda project, board: asked.append(len(board.to_learn_from)))
+    embed_by_color(project)
+    live = Live(project)
+    live._follow()
+    live._follow()
+    assert asked == [0]  # nothing is new the second time
+    both = first_of_each(live)
+    live.answer([Event(image_id=k, kind="label", class_index=0, client="tab", seq=k) for k in both])
+    live._follow()
+    assert asked == [0, 2]
 
 
 def test_an_undone_answer_is_unlearned(live):
