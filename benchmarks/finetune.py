@@ -39,14 +39,14 @@ MODULES = (augment, finetune, recipe)  # a constant is changed wherever it is kn
 
 RECIPES: dict[str, dict[str, float]] = {
     "as it is": {},
-    "all layers": {"FROZEN_BELOW": 0.0},
-    "fewer layers, twice the rate": {"FROZEN_BELOW": 0.2, "RATE": 1e-3},
+    "flips": {"FLIPPED": 0.5},
     "twice the rate": {"RATE": 1e-3},
-    "20 times the rate": {"RATE": 1e-2},
-    "a twentieth of the rate": {"RATE": 2.5e-5},
-    "no flips": {"FLIPPED": 0.0},
+    "flips, twice the rate": {"FLIPPED": 0.5, "RATE": 1e-3},
     "smaller images first": {"SMALLER": 0.67},
-    "one size": {"SMALLER": 1.0},
+    "all layers": {"FROZEN_BELOW": 0.0},
+    "fewer layers": {"FROZEN_BELOW": 0.2},
+    "20 times the rate": {"RATE": 1e-2},  # these two are there to be refused
+    "a twentieth of the rate": {"RATE": 2.5e-5},
 }
 
 
