@@ -52,10 +52,11 @@ REPEATS, PATIENCE = 7, 180  # a head that has taken so many seconds is not repea
 
 
 def cells(seeds: int) -> Iterator[Cell]:
-    """All that is wanted: cheap heads, a few pools, slow heads, further pools; each seed by seed."""
+    """All that is wanted: cheap heads, a few pools, slow heads one by one, further pools; each seed by seed."""
     yield from _class_cells(range(seeds), [name for name in METHODS if name not in SLOW])
     yield from _pool_cells(range(min(FIRST_POOLS, seeds)))
-    yield from _class_cells(range(seeds), list(SLOW))
+    for method in SLOW:
+        yield from _class_cells(range(seeds), [method])
     yield from _pool_cells(range(FIRST_POOLS, seeds))
 
 

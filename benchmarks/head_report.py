@@ -302,9 +302,9 @@ def _mean_of(cells: Iterable[list[float]]) -> float:
 
 
 def _points(gaps: list[float]) -> str:
-    """'+1.2 [0.4, 2.1]'."""
+    """'+1.2 [0.4, 2.1]', and the number of seeds where an interval means little."""
     if len(gaps) < 2:
-        return f"{gaps[0]:+.1f}" if gaps else "–"
+        return f"{gaps[0]:+.1f} (1)" if gaps else "–"
     gap = paired_interval(gaps)
     return f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]" + (f" ({gap.n})" if gap.n < 3 else "")
 
@@ -316,7 +316,7 @@ def _grid(settings: list[Setting], counts: list[str], cell: Callable[[Setting, s
 
 def _seeds(lines: Lines) -> str:
     numbers = sorted({len(values) for values in _groups(lines).values()})
-    return f"{numbers[0]} seeds" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
+    return f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else f"{numbers[0]} seed{'s' * (numbers[0] > 1)}"
 
 
 def _title(method: str) -> str:
