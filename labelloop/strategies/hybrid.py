@@ -30,7 +30,8 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     docs/auto.md has the why and the curves. Cost: see most_informative and herd.
     """
     answered = likely_answered(pool, rng)
-    unseen = np.float32(1 - len(np.unique(pool.y[pool.labeled])) / len(pool.classes))
+    seen = len(np.unique(pool.y[pool.labeled]))
+    unseen = np.float32(1 - seen / len(pool.classes) if seen else 0)
 
     def weigh(rows: Ints) -> Floats:
         return np.maximum(_doubt(pool, rows), unseen) * answered(rows)

@@ -91,12 +91,15 @@ def finetune(
         head = _fit_on(paths, y, n_classes, base, stop)
     if stop():
         return
-    torch.set_flush_denormal(True)  # where a run goes astray, numbers near 0 would make a CPU ten times slower
     training = Training(recipe, base, head)
     if resume:
         training.load(out / CHECKPOINT)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), "decode") as threads:
-        yield from training.run(paths, y, out, threads, stop)
+    torch.set_flush_denormal(True)  # where a run goes astray, numbers near 0 would make a CPU ten times slower
+    try:
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1), "decode") as threads:
+            yield from training.run(paths, y, out, threads, stop)
+    finally:
+        torch.set_flush_denormal(False)  # it holds for all that the process computes
 
 
 class Training:

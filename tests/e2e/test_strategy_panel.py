@@ -81,6 +81,8 @@ def test_a_strategy_and_its_setting_decide_what_comes_next(page: Page, app: App,
     assert {item["strategy"] for item in lowest} == {"by_number"}
     assert [item["reason"] for item in lowest] == [f"its **rank** is {item['id']}" for item in lowest]
 
+    # A field that is typed into while the page is still being drawn anew takes its old value back.
+    expect(page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')).to_be_visible()
     page.get_by_role("spinbutton", name="Direction").fill("2.5")
     page.get_by_role("button", name="Use it").click()
     highest = queue_when(app, key, lambda ids: ids == sorted(ids, reverse=True))
