@@ -23,7 +23,7 @@ from labelloop.types import Floats, Ints
 # (benchmarks/head.py).
 C = 30.0
 # What the logits of a fit are multiplied by: the penalty makes them too small. At 100 to 400 labels of these sets,
-# random ones or chosen by `auto`, the best value was 1.0 to 1.8; with 1.3 calibration errors are mostly below 5 %.
+# random ones or chosen by `auto`, the best value was 1.0 to 1.8. docs/benchmarks.md has how well that calibrates.
 SHARPEN = 1.3
 DTYPE = np.float32
 SOLVER = {"gtol": 3e-4, "ftol": 1e-9, "maxiter": 1000}
@@ -88,7 +88,7 @@ def fit_head(
 
     `weights` (m,) say how much each label counts, 1 unless told. Images that are exactly alike and have the same class
     count once. Then every class is given the same weight in all, so that a rare one is not drowned: on long-tailed
-    sets this is up to 10 points of accuracy on equally many images of each class, and none less on the set itself.
+    sets, up to 10 points of accuracy on equally many images of each class in trials, and none less on the set itself.
     """
     present, index = np.unique(np.asarray(y), return_inverse=True)
     if len(present) < 2:
