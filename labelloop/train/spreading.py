@@ -2,9 +2,9 @@
 
 A label flows along the nearest neighbours of its image (Zhou et al., 2004, Learning with local and global consistency);
 images on which one class arrives well ahead of the others are guesses, and the head is fitted to them as well. A guess
-never counts as much as an answer, and the more answers there are, the less all guesses count. With 1 label of each of 10
-classes this was worth 9 to 14 points of accuracy, with 2 still 4 to 7, with 50 nothing; labels drawn equally from 101
-classes of very unlike size lost up to 2 (benchmarks/head.py).
+never counts as much as an answer, and the more answers there are, the less all guesses count. With 1 label of each of
+10 classes this was worth 9 to 14 points of accuracy, with 2 still 4 to 7, with 50 nothing; labels drawn equally from
+101 classes of very unlike size lost up to 2 (benchmarks/head.py).
 Left out: when it is used, which is for learning.py to say.
 """
 
