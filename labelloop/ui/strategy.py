@@ -144,15 +144,27 @@ def _details(key: str, live: Live, one: Strategy) -> None:
         values = {name: _widget(f"{key} {one.name}", name, one.settings[name], preset) for name in one.settings}
         with st.container(horizontal=True, vertical_alignment="center"):
             nothing = is_it and not one.settings and not stored
-            use = st.form_submit_button("In use" if nothing else "Use it", type="primary", disabled=nothing)
-            back = not is_default and st.form_submit_button("Back to the default", type="tertiary")
+            pressed = f"pressed {key}"
+            _button("In use" if nothing else "Use it", pressed, "use", type="primary", disabled=nothing)
+            if not is_default:
+                _button("Back to the default", pressed, "back", type="tertiary")
+    asked = st.session_state.pop(pressed, None)
     try:
-        if use:
+        if asked == "use":
             _store(live, one.name, dict(check_settings(one, values)))
-        elif back:
+        elif asked == "back":
             _store(live, DEFAULT, {})
     except LabelloopError as error:
         show_error(error)
+
+
+def _button(text: str, pressed: str, what: str, **look: Any) -> None:
+    """A button of a form; leaves `what` in the session, as the refresh of the page may cut short the run of a press."""
+
+    def press() -> None:
+        st.session_state[pressed] = what
+
+    st.form_submit_button(text, on_click=press, **look)
 
 
 def _widget(key: str, name: str, setting: Setting, stored: dict[str, Any]) -> Any:
