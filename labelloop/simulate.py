@@ -1,6 +1,6 @@
 """Plays a strategy against known labels: what accuracy would it have reached with how many answers?
 
-The same core as the loop (strategies.choose, fit_head), and no database. Left out: comparing many curves (curves.py)
+The same core as the loop (strategies.choose, fit_spread), and no database. Left out: comparing many curves (curves.py)
 and making features (backbone.py).
 """
 

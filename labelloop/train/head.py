@@ -97,8 +97,13 @@ def fit_head(
         )
     X = np.asarray(features, DTYPE)
     counts = np.ones(len(X)) if weights is None else np.asarray(weights, np.float64)
-    weight, bias = fit_weighted(X, index, balanced(index, counts * once(X, index)))
-    head = Head(np.zeros((n_classes, X.shape[1]), np.float32), np.full(n_classes, -np.inf, np.float32))
+    return head_of(fit_weighted(X, index, balanced(index, counts * once(X, index))), present, n_classes)
+
+
+def head_of(fitted: tuple[Matrix, Matrix], present: Ints, n_classes: int) -> Head:
+    """The head of n_classes classes whose weight and bias were fitted for those present."""
+    weight, bias = fitted
+    head = Head(np.zeros((n_classes, weight.shape[1]), np.float32), np.full(n_classes, -np.inf, np.float32))
     head.weight[present], head.bias[present] = weight, bias
     return head
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelloop.cores import each, workers
-from labelloop.train.head import DTYPE, Head, balanced, fit_head, fit_weighted, once
+from labelloop.train.head import DTYPE, Head, balanced, fit_head, fit_weighted, head_of, once
 from labelloop.types import Floats, Ints
 
 NODES = 4096  # images of the graph at most, drawn at random
@@ -118,9 +118,7 @@ def fit_spread(
         np.concatenate([index, guesses]),
         np.concatenate([answers, weight]),
     )
-    head = Head(np.zeros((n_classes, X.shape[1]), np.float32), np.full(n_classes, -np.inf, np.float32))
-    head.weight[present], head.bias[present] = fitted
-    return head
+    return head_of(fitted, present, n_classes)
 
 
 def _guess(
