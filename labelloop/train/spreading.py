@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelloop.cores import each, workers
+from labelloop.strategies.distances import at_most
 from labelloop.train.head import DTYPE, Head, balanced, fit_head, fit_weighted, head_of, once
 from labelloop.types import Floats, Ints
 
@@ -58,10 +59,8 @@ class Graph:
 
 def graph(features: NDArray[np.floating[Any]], rows: Ints) -> Graph:
     """The graph of some rows of features (n, d) of unit length; of NODES of them, the same ones each time."""
-    n = len(rows)
-    if n > NODES:
-        rows = np.sort(np.random.default_rng(n).choice(rows, NODES, replace=False))
-    return Graph(rows, np.asarray(features[rows], np.float32), n)
+    nodes = np.sort(at_most(rows, NODES, np.random.default_rng(len(rows))))
+    return Graph(nodes, np.asarray(features[nodes], np.float32), len(rows))
 
 
 def nearest(X: Floats, among: Floats, k: int) -> tuple[Ints, Floats]:
@@ -139,16 +138,11 @@ def _guess(
     second, first = np.partition(F, c - 1, axis=1)[:, -2:].T
     guess = F.argmax(axis=1)
     is_one = (total > 0) & (first > second) & (guess < c) & ~np.isin(graph.rows, rows)
-    places = _at_most(np.flatnonzero(is_one), max(LEARNED, LEARNED_A_CLASS * c))
+    places = np.flatnonzero(is_one)
+    places = np.sort(at_most(places, max(LEARNED, LEARNED_A_CLASS * c), np.random.default_rng(len(places))))
     guess = guess[places]
     # Less than arrives on average is no basis for a guess: likely the image is of a class that has no label yet.
     ahead = ((first - second)[places] / (total[places] + total.mean())).astype(np.float64)
     of_class = np.maximum(np.bincount(guess, ahead, minlength=c), 1e-12)
     weight = ahead * (GUESSES / (1 + m / (FADES * c))) / of_class[guess]
     return places, guess, np.minimum(weight, 1.0)
-
-
-def _at_most(places: Ints, n: int) -> Ints:
-    if len(places) <= n:
-        return places
-    return np.sort(np.random.default_rng(len(places)).choice(places, n, replace=False))
