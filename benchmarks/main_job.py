@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 from common import machine, mean_sd, table
 
-from labelloop.backbone import embed_missing, load_backbone
+from labelloop.backbone import load_backbone
 from labelloop.board import read_board
 from labelloop.demo import sample_data
+from labelloop.embedding import embed_missing
 from labelloop.exchange import export_labels
 from labelloop.features import FeatureStore
 from labelloop.learning import learn

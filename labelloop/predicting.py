@@ -15,8 +15,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import ArrayLike
 
-from labelloop.backbone import Backbone, embed_missing, load_backbone
+from labelloop.backbone import Backbone, load_backbone
 from labelloop.board import Board, read_board
+from labelloop.embedding import embed_missing
 from labelloop.features import FeatureStore
 from labelloop.learning import Learned, learn
 from labelloop.metrics import wilson

@@ -154,7 +154,7 @@ def _embed_into(
     project: Project, name: str, backbone: Any, waiting: list[int], stop: Callable[[], bool]
 ) -> Iterator[tuple[int, float]]:
     """Embed images into a set of features; yields (how many so far, seconds left)."""
-    from labelloop.backbone import embed_missing
+    from labelloop.embedding import embed_missing
 
     folder = project.features_folder(name)
     about = {"backbone": backbone.name, "weights": backbone.weights_id}

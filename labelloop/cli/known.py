@@ -100,7 +100,8 @@ def material_of(found: Listed, network: Network, batch: int, keep: Path) -> tupl
 
 def _embed(found: Listed, network: Network, keep: Path) -> tuple[Floats, Bools, str]:
     """Features (n, d), which rows could be read (n,), and the backbone with its weights."""
-    from labelloop.backbone import embed_missing, load_backbone, resolve
+    from labelloop.backbone import load_backbone, resolve
+    from labelloop.embedding import embed_missing
 
     name, why = resolve(network.backbone, network.weights)
     say(f"Backbone: {name} ({why})")

@@ -1,0 +1,145 @@
+import itertools
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labelloop.backbone import Backbone
+from labelloop.embedding import embed_missing
+from labelloop.features import FeatureStore
+
+
+class RedCounter(Backbone):
+    """Its one feature is the red of the first pixel; remembers what it has embedded."""
+
+    name, dim, size, weights_id, batch = "red", 1, 64, "red", 4
+
+    def __init__(self):
+        self.seen = []
+
+    def prepare(self, image):
+        return image.getpixel((0, 0))[0]
+
+    def forward(self, prepared):
+        self.seen += prepared
+        return np.array(prepared, np.float32)[:, None]
+
+
+def draw(folder, n):
+    """Images 1..n, image k with red k."""
+    folder.mkdir()
+    for k in range(1, n + 1):
+        Image.new("RGB", (8, 8), (k, 0, 0)).save(folder / f"{k}.png")
+    return [(k, folder / f"{k}.png") for k in range(1, n + 1)]
+
+
+def unexpected(image_id, text):
+    raise AssertionError(f"{image_id}: {text}")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore.create(tmp_path / "features", 1, {})
+
+
+def test_every_image_gets_its_own_features(tmp_path, store):
+    backbone = RedCounter()
+    paths = draw(tmp_path / "images", 10)
+    assert list(embed_missing(paths[::-1], store, backbone, on_problem=unexpected)) == [4, 8, 10]
+    assert store.read()[0][:, 0].tolist() == list(range(1, 11))
+    assert backbone.seen == list(range(10, 0, -1))
+
+
+def test_after_a_stop_nothing_is_embedded_twice(tmp_path, store):
+    backbone = RedCounter()
+    paths = draw(tmp_path / "images", 30)
+    calls = itertools.count()
+    through = list(embed_missing(paths, store, backbone, on_problem=unexpected, stop=lambda: next(calls) == 2))
+    assert through == [4, 8]
+    assert backbone.seen == list(range(1, 9))
+    assert list(embed_missing(paths, store, backbone, on_problem=unexpected, batch=20)) == [8, 28, 30]
+    assert backbone.seen == list(range(1, 31))
+    assert list(embed_missing(paths, store, backbone, on_problem=unexpected)) == [30]
+    assert list(embed_missing([], store, backbone, on_problem=unexpected)) == []
+
+
+def test_an_unreadable_image_is_told_and_stepped_over(tmp_path, store):
+    paths = draw(tmp_path / "images", 6)
+    paths[1][1].write_bytes(b"not an image")
+    paths[4][1].unlink()
+    problems = {}
+    assert list(embed_missing(paths, store, RedCounter(), on_problem=problems.__setitem__)) == [4, 6]
+    assert sorted(problems) == [2, 5]
+    assert "2.png" in problems[2]
+    assert store.missing(6).tolist() == [2, 5]
+
+
+class Blind(RedCounter):
+    """Knows nothing to say about images 2, 3 and 5."""
+
+    def forward(self, prepared):
+        return np.array([{2: np.nan, 3: 0, 5: np.inf}.get(red, red) for red in prepared], np.float32)[:, None]
+
+
+def test_an_image_without_usable_features_is_told_and_stepped_over(tmp_path, store):
+    paths = draw(tmp_path / "images", 6)
+    problems = {}
+    assert list(embed_missing(paths, store, Blind(), on_problem=problems.__setitem__)) == [4, 6]
+    said = "red computes NaN, infinity or only zeros from it; replace the image, or use another backbone"
+    assert problems == {k: f"image {str(paths[k - 1][1])!r}: {said}" for k in (2, 3, 5)}
+    features, done = store.read()
+    assert done.tolist() == [True, False, False, True, False, True]
+    assert features[:, 0].tolist() == [1, 0, 0, 4, 0, 6]
+
+
+def test_a_batch_without_any_usable_features_does_not_stop_the_rest(tmp_path, store):
+    paths = draw(tmp_path / "images", 6)
+    problems = {}
+    assert list(embed_missing(paths, store, Blind(), on_problem=problems.__setitem__, batch=1)) == [1, 2, 3, 4, 5, 6]
+    assert sorted(problems) == [2, 3, 5]
+    assert store.missing(6).tolist() == [2, 3, 5]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import numpy as np
+from labelloop.backbone import Backbone
+from labelloop.embedding import embed_missing
+from labelloop.features import FeatureStore
+
+class Telling(Backbone):
+    name, dim, size, weights_id, batch = "red", 1, 64, "red", 4
+
+    def prepare(self, image):
+        return image.getpixel((0, 0))[0]
+
+    def forward(self, prepared):
+        print(*prepared, flush=True)
+        return np.array(prepared, np.float32)[:, None]
+
+folder = Path(sys.argv[1])
+paths = [(k, folder / "images" / f"{k}.png") for k in range(1, 101)]
+for _ in embed_missing(paths, FeatureStore.open(folder / "features"), Telling(), on_problem=print):
+    pass
+"""
+
+
+def test_after_a_kill_at_most_one_batch_is_embedded_twice(tmp_path, store):
+    paths = draw(tmp_path / "images", 100)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True)
+    before = process.stdout.readline() + process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    before = [int(k) for k in (before + process.communicate()[0]).split()]
+    assert 8 <= len(before) < 100
+    store = FeatureStore.open(store.folder)
+    features, done = store.read()
+    assert features[done, 0].tolist() == (np.flatnonzero(done) + 1).tolist()
+    assert set(before) - set((np.flatnonzero(done) + 1).tolist()) <= set(before[-4:])
+    backbone = RedCounter()
+    list(embed_missing(paths, store, backbone, on_problem=unexpected))
+    assert backbone.seen == [k for k in range(1, 101) if not done[k - 1 : k].any()]
+    assert store.read()[0][:, 0].tolist() == list(range(1, 101))
