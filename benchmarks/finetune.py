@@ -1,12 +1,16 @@
-"""Fine-tuning against the frozen head, recipe by recipe, and the rule that decides between the two.
+"""Fine-tuning against the frozen head and fastai, the rule that swaps models, and where a next fine-tune starts.
 
-    python benchmarks/finetune.py recipes CACHE --set eurosat --labels 100 300 --seeds 2
-    python benchmarks/finetune.py rule CACHE
+    python benchmarks/finetune.py versus CACHE --labels 50 100 200 --peer-python VENV/bin/python
+    python benchmarks/finetune.py recipes CACHE --labels 100 300 --recipes "as it is" "flips"
+    python benchmarks/finetune.py projects CACHE
+    python benchmarks/finetune.py rounds CACHE
+    python benchmarks/finetune.py report CACHE
 
-`recipes` trains on random labels at a small image size, makes the features anew, fits a head on them and asks it and
-the head on frozen features about test images. What both said is kept in CACHE. `rule` draws judging images out of all
-that is kept there and counts how often a model was put in charge that is worse, and how many gains were caught.
-Left out: other packages; sizes that need a GPU.
+All train on random labels of real photographs with a small network at a small image size on one core, make the features
+anew, fit a head on them and ask it about 500 test images. What is in CACHE already is not run again; `report` prints
+the tables of what is there. `projects` are fine-tunes with settings that are meant to be bad, for the rule.
+`versus` wants a Python with fastai: `python -m venv VENV && VENV/bin/pip install fastai timm`.
+Left out: sizes that need a GPU.
 """
 
 from __future__ import annotations
@@ -14,191 +18,191 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import tarfile
 import time
-from collections import defaultdict
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
 from pathlib import Path
-from types import ModuleType
-from unittest.mock import patch
 
 import numpy as np
-from common import machine, mean_sd, table
+import torch
+from finetune_cells import BACKBONE, SETS, SIZE, Kept, Photos, changed, features, peer, small_weights, tune
+from finetune_report import report
 
-from labelloop.backbone import TimmBackbone, load_backbone
-from labelloop.images import open_upright
-from labelloop.judging import compare
-from labelloop.train import augment, finetune, recipe
-from labelloop.train.head import Head, fit_head
-
-SHARED = Path(__file__).parent.parent.parent / "shared"
-SETS = ("eurosat", "signdigits", "caltech101")
-BACKBONE, SIZE, TESTED = "mobilenetv2_100", 96, 500
-MODULES = (augment, finetune, recipe)  # a constant is changed wherever it is known
+from labelloop.backbone import Backbone, load_backbone
+from labelloop.train.head import Head
+from labelloop.train.recipe import batch_and_epochs
 
 RECIPES: dict[str, dict[str, float]] = {
     "as it is": {},
     "flips": {"FLIPPED": 0.5},
     "twice the rate": {"RATE": 1e-3},
-    "flips, twice the rate": {"FLIPPED": 0.5, "RATE": 1e-3},
+    "no smoothing": {"SMOOTHING": 0.0},
     "smaller images first": {"SMALLER": 0.67},
     "all layers": {"FROZEN_BELOW": 0.0},
     "fewer layers": {"FROZEN_BELOW": 0.2},
-    "20 times the rate": {"RATE": 1e-2},  # these two are there to be refused
-    "a twentieth of the rate": {"RATE": 2.5e-5},
 }
+BAD: dict[str, dict[str, float]] = {
+    "20 times the rate": {"RATE": 1e-2},
+    "5 times the rate": {"RATE": 2.5e-3},
+    "a twentieth of the rate": {"RATE": 2.5e-5},
+    "an eighth of the steps": {"CPU_IMAGES": 300, "CPU_EPOCHS": 2},
+    "every layer at the full rate": {"FROZEN_BELOW": 0.0, "LAYER_DECAY": 1.0},
+    "batch-norm statistics of few images": {"FEW": 0},
+    "a third of its labels are wrong": {},
+    "no smoothing, flips": {"SMOOTHING": 0.0, "FLIPPED": 0.5},
+}
+WRONG = {"a third of its labels are wrong": 0.33}
+FASTAI_EPOCHS = 6
+STARTS = ("the pretrained weights", "the last fine-tuned ones", "these, shrunk and perturbed")
+SHRINK, PERTURB = 0.4, 0.1
+VERSUS = [50, 100, 200, 500, 2000]
+ROUNDS = [50, 75, 112, 168, 252]
 
 
-class Photos:
-    """A set of photographs: training paths and classes, test images as the network takes them."""
+class Bench:
+    """Where things are kept, and the photographs."""
 
-    def __init__(self, name: str, cache: Path, base: TimmBackbone) -> None:
-        if not (cache / name).exists():
-            with tarfile.open(SHARED / "data" / f"{name}.tar") as archive:
-                archive.extractall(cache, filter="data")
-        self.classes = sorted(folder.name for folder in (cache / name / "train").iterdir() if folder.is_dir())
-        self.paths, self.y = self._list(cache / name / "train")
-        paths, y = self._list(cache / name / "test")
-        tested = np.random.default_rng(1).permutation(len(paths))[:TESTED]
-        self.test = prepared(base, paths[tested])
-        self.test_y = y[tested]
+    def __init__(self, folder: Path) -> None:
+        self.kept = Kept(folder)
+        self.folder = folder
+        self.weights = small_weights(folder)
+        self.photos = cache(lambda name: Photos(name, folder, self.weights))
 
-    def _list(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-        files = [(file, k) for k, name in enumerate(self.classes) for file in sorted((folder / name).iterdir())]
-        return np.array([file for file, _ in files]), np.array([k for _, k in files])
+    def cells(self, options: argparse.Namespace) -> Iterator[tuple[Photos, int, int]]:
+        """Sets, labels and seeds, few labels first: a run that is cut short has something of every set."""
+        for seed, n, name in product(options.seeds, options.labels, options.sets):
+            photos = self.photos(name)
+            if n <= 0.7 * len(photos.y):
+                yield photos, n, seed
 
+    def tuned(self, photos: Photos, n: int, seed: int, job: str, name: str, wrong: float = 0.0) -> None:
+        """Run and keep one fine-tune, the share `wrong` of whose labels are random ones."""
+        key = {"job": job, "set": photos.name, "labels": n, "seed": seed, "name": name}
+        if self.kept.has(**key):
+            return
+        rows, rng = photos.draw(n, seed), np.random.default_rng(seed)
+        y = np.where(rng.random(n) < wrong, rng.choice(photos.y, n), photos.y[rows])
+        begin = time.process_time()
+        old = photos.head(photos.base, rows)
+        before_seconds = time.process_time() - begin
+        backbone, head, seconds = tune(photos, rows, y, self.weights, self.folder / "run", seed, old)
+        said = {"new": said_by(backbone, head, photos), "old": old.logits(photos.frozen), "y": photos.test_y}
+        before = {"before": photos.right(said["old"]), "before_seconds": before_seconds}
+        self.kept.add({**key, "right": photos.right(said["new"]), "seconds": seconds, **before}, said)
 
-def prepared(base: TimmBackbone, paths: np.ndarray) -> list:
-    """Images as the network takes them."""
-    return [base.prepare(open_upright(path, 2 * base.size)) for path in paths]
-
-
-def features(backbone: TimmBackbone, images: list) -> np.ndarray:
-    """Features (n, d) of prepared images."""
-    step = backbone.batch
-    return np.concatenate([backbone.forward(images[start : start + step]) for start in range(0, len(images), step)])
-
-
-def changed(constants: Mapping[str, float]) -> ExitStack:
-    """A recipe's constants, as long as it is open."""
-    stack = ExitStack()
-    for name, value in constants.items():
-        known: list[ModuleType] = [module for module in MODULES if hasattr(module, name)]
-        assert known, name
-        for module in known:
-            stack.enter_context(patch.object(module, name, value))
-    return stack
-
-
-def small_weights(cache: Path) -> Path:
-    """The published weights, said to be for small images."""
-    from safetensors.torch import load_file, save_file
-
-    path = cache / f"{BACKBONE}-{SIZE}.safetensors"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        save_file(
-            load_file(SHARED / "weights" / f"{BACKBONE}.safetensors"), path, {"labelloop": json.dumps({"size": SIZE})}
-        )
-    return path
+    def fastai(self, photos: Photos, n: int, seed: int, epochs: int, python: Path) -> None:
+        """Run and keep fastai's fine_tune, with one frozen epoch before so many with all layers."""
+        name = "fastai" if epochs == FASTAI_EPOCHS else "fastai, as many images"
+        key = {"job": "versus", "set": photos.name, "labels": n, "seed": seed, "name": name}
+        if not self.kept.has(**key):
+            logits, seconds = peer(photos, photos.draw(n, seed), epochs, seed, python, self.folder)
+            self.kept.add({**key, "right": photos.right(logits), "seconds": seconds})
 
 
-def train(
-    photos: Photos, rows: np.ndarray, head: Head, constants: Mapping[str, float], cache: Path, seed: int
-) -> tuple:
-    """The fine-tuned backbone, and the seconds it took."""
-    out = cache / "run"
-    shutil.rmtree(out, ignore_errors=True)
-    begin = time.perf_counter()
-    with changed(constants):
-        for _ in finetune.finetune(
-            list(photos.paths[rows]),
-            photos.y[rows],
-            len(photos.classes),
-            backbone=BACKBONE,
-            weights=small_weights(cache),
-            head=head,
-            out=out,
-            device="cpu",
-            seed=seed,
-        ):
-            pass
-    return load_backbone(BACKBONE, out / "model.safetensors", device="cpu"), time.perf_counter() - begin
+def said_by(backbone: Backbone, head: Head, photos: Photos) -> np.ndarray:
+    """Logits of the test images."""
+    return head.logits(features(backbone, photos.test))
+
+
+def versus(options: argparse.Namespace) -> None:
+    """Ours, fastai with its six epochs, and fastai with as many images as ours where that is more."""
+    bench = Bench(options.cache)
+    for photos, n, seed in bench.cells(options):
+        bench.tuned(photos, n, seed, "versus", "ours")
+        bench.fastai(photos, n, seed, FASTAI_EPOCHS, options.peer_python)
+        epochs = batch_and_epochs(n, on_cpu=True)[1] - 1
+        if epochs > FASTAI_EPOCHS:
+            bench.fastai(photos, n, seed, epochs, options.peer_python)
 
 
 def recipes(options: argparse.Namespace) -> None:
-    """Print a table for each number of labels."""
-    base = load_backbone(BACKBONE, small_weights(options.cache), device="cpu")
-    photos = Photos(options.set, options.cache, base)
-    print(f"{options.set}, {BACKBONE} at {SIZE} px, {len(photos.test_y)} test images, {options.seeds} seeds")
-    print(machine())
-    for n in options.labels:
-        right, seconds = cell(base, photos, n, options)
-        shown = [(name, mean_sd(right[name]), mean_sd(seconds[name], 0) if name in seconds else "") for name in right]
-        print(f"\n{n} labels\n\n" + table(["recipe", "right, %", "seconds"], shown), flush=True)
-
-
-def cell(
-    base: TimmBackbone, photos: Photos, n: int, options: argparse.Namespace
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Percent of test images right and seconds, by recipe, one for each seed."""
-    right, seconds = defaultdict(list), defaultdict(list)
-    frozen = features(base, photos.test)
-    for seed in range(options.seeds):
-        rows = np.random.default_rng(seed).choice(len(photos.y), n, replace=False)
-        images = prepared(base, photos.paths[rows])
-        head = fit_head(features(base, images), photos.y[rows], len(photos.classes))
-        old = head.logits(frozen)
-        right["frozen"].append(100 * float((old.argmax(1) == photos.test_y).mean()))
+    """Other constants than those in the package."""
+    bench = Bench(options.cache)
+    for photos, n, seed in bench.cells(options):
         for name in options.recipes or RECIPES:
-            tuned, took = train(photos, rows, head, RECIPES[name], options.cache, seed)
-            again = fit_head(features(tuned, images), photos.y[rows], len(photos.classes))
-            new = again.logits(features(tuned, photos.test))
-            right[name].append(100 * float((new.argmax(1) == photos.test_y).mean()))
-            seconds[name].append(took)
-            file = options.cache / f"said-{options.set}-{n}-{seed}-{name.replace(' ', '_')}.npz"
-            np.savez(file, new=new, old=old, y=photos.test_y)
-    return right, seconds
+            with changed(RECIPES[name]):
+                bench.tuned(photos, n, seed, "recipes", name)
 
 
-def rule(options: argparse.Namespace) -> None:
-    """Print what the rule does with the models that `recipes` kept."""
-    kept = [dict(np.load(file)) for file in sorted(options.cache.glob("said-*.npz"))]
-    rng = np.random.default_rng(0)
-    rows = []
-    for n in (20, 50, 100, 200):
-        swaps = harmful = gains = caught = 0
-        for said in kept:
-            y = said["y"]
-            gain = float((said["new"].argmax(1) == y).mean() - (said["old"].argmax(1) == y).mean())
-            for _ in range(options.draws):
-                drawn = rng.choice(len(y), n, replace=False)
-                takes_over = compare(said["new"][drawn], said["old"][drawn], y[drawn]).takes_over
-                swaps += takes_over
-                harmful += takes_over and gain < -0.01
-                gains += gain > 0.03
-                caught += takes_over and gain > 0.03
-        rows.append((n, f"{100 * harmful / max(swaps, 1):.1f}", f"{100 * caught / max(gains, 1):.1f}"))
-    print(f"{len(kept)} fine-tunes, {options.draws} draws of judging images from each")
-    print(table(["judging images", "swaps that cost more than 1 point, %", "gains above 3 points caught, %"], rows))
+def projects(options: argparse.Namespace) -> None:
+    """Bad settings, for the rule."""
+    bench = Bench(options.cache)
+    for photos, n, seed in bench.cells(options):
+        for name, constants in BAD.items():
+            with changed(constants):
+                bench.tuned(photos, n, seed, "projects", name, WRONG.get(name, 0.0))
+
+
+def rounds(options: argparse.Namespace) -> None:
+    """Five rounds with half as many labels again in each, by what each fine-tune starts from."""
+    bench = Bench(options.cache)
+    for photos, n, seed in bench.cells(options):
+        for start in STARTS if n > options.labels[0] else STARTS[:1]:
+            key = {"job": "rounds", "set": photos.name, "labels": n, "seed": seed, "name": start}
+            if not bench.kept.has(**key):
+                bench.kept.add({**key, **one_round(bench, photos, seed, start, n, options.labels)})
+
+
+def one_round(bench: Bench, photos: Photos, seed: int, start: str, n: int, labels: list[int]) -> dict[str, float]:
+    """Percent right and CPU seconds; what it started from and came to is kept in a file for each round."""
+
+    def place(k: int) -> Path:
+        began = STARTS.index(start) if k else 0  # all have the first round in common
+        return bench.folder / f"round-{photos.name}-{seed}-{began}-{labels[k]}.safetensors"
+
+    at = labels.index(n)
+    weights, rows = bench.weights, photos.draw(n, seed)
+    if at and start != STARTS[0]:
+        weights = place(at - 1)
+    if at and start == STARTS[2]:
+        weights = shrunk(weights, bench.weights, bench.folder / "shrunk.safetensors", seed)
+    base = load_backbone(BACKBONE, weights, device="cpu")
+    backbone, head, seconds = tune(
+        photos, rows, photos.y[rows], weights, bench.folder / "run", seed, photos.head(base, rows)
+    )
+    shutil.copy(bench.folder / "run" / "model.safetensors", place(at))
+    return {"right": photos.right(said_by(backbone, head, photos)), "seconds": seconds}
+
+
+def shrunk(last: Path, pretrained: Path, out: Path, seed: int) -> Path:
+    """Weights of which 40 % of what the last fine-tune changed is left, with noise of a tenth of its size.
+
+    Ash & Adams (2020) shrink towards 0 and add a fresh start; here the fresh start is what was pretrained. Shrunk
+    towards 0, the network would no longer be the one whose frozen batch-norm statistics are used.
+    """
+    from safetensors.torch import load_file, save_file
+
+    torch.manual_seed(seed)
+    new, old, about = load_file(last), load_file(pretrained), {"labelloop": json.dumps({"size": SIZE})}
+    for key, value in new.items():
+        if key in old and value.shape == old[key].shape and value.is_floating_point():
+            change = SHRINK * (value - old[key])
+            noise = PERTURB * change.std() * torch.randn(value.shape) if value.numel() > 1 else 0.0
+            new[key] = old[key] + change + noise
+    save_file(new, out, about)
+    return out
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("recipes")
+    defaults = ((versus, VERSUS), (recipes, [100, 300]), (projects, [50, 100, 200]), (rounds, ROUNDS))
+    for run, labels in defaults:
+        command = commands.add_parser(run.__name__)
+        command.add_argument("cache", type=Path)
+        command.add_argument("--sets", choices=SETS, nargs="+", default=SETS)
+        command.add_argument("--labels", type=int, nargs="+", default=labels)
+        command.add_argument("--seeds", type=int, nargs="+", default=[0])
+        command.set_defaults(run=run)
+        if run is versus:
+            command.add_argument("--peer-python", type=Path, required=True)
+        if run is recipes:
+            command.add_argument("--recipes", nargs="+", choices=RECIPES)
+    one = commands.add_parser("report")
     one.add_argument("cache", type=Path)
-    one.add_argument("--set", choices=SETS, default="eurosat")
-    one.add_argument("--labels", type=int, nargs="+", default=[100, 300])
-    one.add_argument("--seeds", type=int, default=2)
-    one.add_argument("--recipes", nargs="+", choices=RECIPES)
-    one.set_defaults(run=recipes)
-    two = commands.add_parser("rule")
-    two.add_argument("cache", type=Path)
-    two.add_argument("--draws", type=int, default=60)
-    two.set_defaults(run=rule)
+    one.set_defaults(run=lambda options: report(Kept(options.cache)))
     options = parser.parse_args()
     options.run(options)
 

@@ -21,6 +21,7 @@ SMALLER, SMALLER_UNTIL = 1.0, 0.5
 WARM_UP = 0.15  # share of the steps
 FEW = 1000  # labels, below which batch-norm statistics stay frozen
 CPU_SIZE = 160  # pixels of a side on a CPU: half the time of 224
+CPU_IMAGES, CPU_EPOCHS = 2400, 20  # looked at in a run, for as many labels as that suffices for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ def labels_wanted(n_classes: int, last: int | None = None, did_better: bool = Fa
 
 def batch_and_epochs(n: int, on_cpu: bool) -> tuple[int, int]:
     """Of n labels. On a CPU 2400 images, at 15-30 ms for a small network about a minute; more only for many labels."""
-    return (16, min(20, max(3, 2400 // n))) if on_cpu else (32, min(30, max(8, 20_000 // n)))
+    return (16, min(CPU_EPOCHS, max(3, CPU_IMAGES // n))) if on_cpu else (32, min(30, max(8, 20_000 // n)))
 
 
 def hash_of_labels(paths: Sequence[Path], y: Ints) -> str:
