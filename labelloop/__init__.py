@@ -6,6 +6,7 @@ The loop in ten lines is in the README; docs/architecture.md says where things l
 neither torch nor streamlit.
 """
 
+from labelloop.background import embed
 from labelloop.board import read_board
 from labelloop.errors import LabelloopError
 from labelloop.exchange import export_labels, import_labels
@@ -14,7 +15,6 @@ from labelloop.loop import next_batch
 from labelloop.project import Project
 from labelloop.strategies import because, in_order, ranks, strategy
 from labelloop.types import Batch, Event, Pick, Pool, Settings
-from labelloop.worker import embed
 
 __all__ = [
     "Batch",

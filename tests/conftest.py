@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from labelloop.board import read_board
 from labelloop.features import FeatureStore
 from labelloop.project import Project
-from labelloop.types import Settings
+from labelloop.types import Event, Settings
 
+TINY = "test_efficientnet"  # a network of timm that is trained in a second
+PATIENCE = 120.0  # seconds; only a failure waits so long
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -83,3 +87,21 @@ def embed_by_color(project: Project, name: str = "base") -> np.ndarray:
 def truth(project: Project) -> dict[int, str]:
     """The class of each image by the folder it lies in."""
     return {image.id: image.name.split("/")[0] for image in project.catalog.images().values()}
+
+
+def label_some(project: Project, n: int) -> None:
+    """Until n images are labeled that are not held out, each with the folder it lies in."""
+    board, names = read_board(project), truth(project)
+    rows = np.flatnonzero(~board.held_out)[:n]
+    images = (rows[board.label[rows] < 0] + 1).tolist()
+    project.log.append([Event(image_id=i, kind="label", class_index=project.class_index(names[i])) for i in images])
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Look every tenth of a second; fails after PATIENCE."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE * 10)):
+        if condition():
+            return
+        pause.wait(0.1)
+    raise AssertionError(f"not within {PATIENCE} seconds")

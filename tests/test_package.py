@@ -29,9 +29,9 @@ LAYERS = [
     {"errors"},
     {"types"},
     {"cores", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
-    {"project", "backbone", "weights", "embedded", "embedding", "train.finetune"},
+    {"project", "backbone", "weights", "embedded", "embedding", "folding", "train.finetune"},
     {"board", "learning", "late", "reasons", "loop", "exchange", "folders"},
-    {"judging", "worker", "dealing", "live", "simulate", "predicting", "takehome"},
+    {"judging", "background", "worker", "dealing", "live", "simulate", "predicting", "takehome"},
     {"cli", "server", "ui", "demo", "__main__"},
 ]
 

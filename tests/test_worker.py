@@ -1,33 +1,25 @@
-"""Background work: it resumes where it was, says what happened, and never puts something worse in charge."""
+"""Embedding in the background, and the process that does such work: it resumes where it was and says what happened."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
-import torch
-from safetensors.torch import save_file
 
 from labelloop import judging, worker
 from labelloop.backbone import load_backbone
 from labelloop.board import read_board
-from labelloop.errors import CannotTrain, LabelloopError
+from labelloop.errors import CannotTrain, NotSaved
 from labelloop.features import FeatureStore
 from labelloop.images import open_upright
 from labelloop.project import Measured
 from labelloop.train import recipe
-from labelloop.types import Event
-from tests.conftest import draw, embed_by_color, truth
+from tests.conftest import TINY, draw, embed_by_color, label_some, wait_until
 
-TINY = "test_efficientnet"
-PATIENCE = 120.0  # seconds; only a failure waits so long
 RUN = [sys.executable, "-c", "from labelloop.worker import main; main()"]
 
 
@@ -37,11 +29,6 @@ def never():
 
 def embed(project, stop=never):
     return list(worker.embed(project, announce=print, stop=stop))
-
-
-def label_all(project):
-    for image_id, name in truth(project).items():
-        project.label(image_id, name)
 
 
 class Counting:
@@ -176,104 +163,10 @@ def test_a_bug_in_a_job_is_a_failed_job_and_keeps_its_traceback(project, monkeyp
     assert "Traceback" in capsys.readouterr().err
 
 
-# -- fine-tuning: what it may see, and who is in charge afterwards ----------------------------------------------
-
-
-def test_the_built_in_features_cannot_be_fine_tuned(project):
-    embed(project)
-    label_all(project)
-    with pytest.raises(CannotTrain, match="timm"):
-        list(worker.fine_tune(project, announce=print, stop=never))
-
-
 def test_fine_tuning_the_built_in_features_is_refused_before_it_starts(project):
     with pytest.raises(CannotTrain, match="built-in"):
         worker.start(project, "fine-tune")
     assert project.jobs.all() == []
-
-
-def test_labeled_images_that_came_under_other_features_are_described_by_the_first_ones_too(project, counting):
-    project.label(3, "red")
-    project.label(4, "blue")
-    list(worker._embed_labeled_into_base(project, print, never))
-    assert np.flatnonzero(read_board(project, features="base").embedded).tolist() == [2, 3]
-    list(worker._embed_labeled_into_base(project, print, never))
-    assert counting.asked == 2
-
-
-# -- fine-tuning from end to end ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def trainable(make_project, photos, tmp_path):
-    """A project with a tiny network, whose images are embedded."""
-    torch.manual_seed(1)
-    weights = tmp_path / "tiny.safetensors"
-    save_file(timm.create_model(TINY).state_dict(), weights, {"labelloop": json.dumps({"size": 32})})
-    project = make_project(photos, held_out=0.25, backbone=TINY, weights=str(weights))
-    embed(project)
-    return project
-
-
-def fine_tune(project):
-    """In this process, as one job."""
-    job_id, _ = project.jobs.ask("fine-tune")
-    worker.work(project, job_id)
-    return project.jobs.get(job_id)
-
-
-def test_it_trains_looks_at_all_images_again_and_decides(trainable):
-    label(trainable, 24)
-    job = fine_tune(trainable)
-    assert job.state == "done"
-    assert "answers right after fine-tuning" in job.message
-    assert len(job.loss) > 1
-    assert FeatureStore.open(trainable.features_folder("fine-tune-1")).read()[1].all()
-    (measured,) = trainable.rounds.models()
-    assert (measured.kind, measured.note) == ("fine-tune", job.message)
-
-
-def test_stopped_it_leaves_everything_as_it_was_and_goes_on_later(trainable):
-    label(trainable, 24)
-    before = list(trainable.log.since(0))
-    polls = iter(range(10**6))
-    list(worker.fine_tune(trainable, announce=print, stop=lambda: next(polls) > 8))
-    assert trainable.features_in_charge["name"] == "base"
-    assert trainable.rounds.models() == []
-    assert list(trainable.log.since(0)) == before
-    assert fine_tune(trainable).state == "done"
-
-
-@pytest.mark.parametrize(("labels", "complaint"), [(0, "no labels to learn from"), (1, "all of one class")])
-def test_without_labels_of_two_classes_it_says_so_and_changes_nothing(trainable, labels, complaint):
-    label(trainable, labels)
-    job = fine_tune(trainable)
-    assert job.state == "failed"
-    assert complaint in job.message
-    assert trainable.features_in_charge["name"] == "base"
-
-
-def test_images_that_are_gone_or_others_by_now_are_not_learned_from(trainable):
-    label(trainable, 28)
-    gone, changed = np.flatnonzero(read_board(trainable).label >= 0)[:2] + 1
-    trainable.catalog.image(int(gone)).path.unlink()
-    draw(trainable.catalog.image(int(changed)).path, (1, 2, 3), (31, 17))
-    before = list(trainable.log.since(0))
-    job = fine_tune(trainable)
-    assert job.state == "done", job.message
-    assert list(trainable.log.since(0)) == before  # a label stays, whatever became of its image
-
-
-def test_an_image_that_goes_while_it_trains_is_named_and_the_old_model_stays(trainable):
-    label(trainable, 24)
-    work = worker.fine_tune(trainable, announce=print, stop=never)
-    while "learning from" not in next(work).message:
-        pass
-    for image in trainable.catalog.images().values():
-        image.path.unlink()
-    with pytest.raises(LabelloopError, match="img_"):
-        list(work)
-    assert trainable.features_in_charge["name"] == "base"
 
 
 # -- fine-tuning by itself ----------------------------------------------------------------------------------------
@@ -287,14 +180,6 @@ def tunable(make_project, photos, monkeypatch):
     monkeypatch.setattr(recipe, "FIRST_LABELS", 12)
     monkeypatch.setattr(worker, "start", lambda project, kind: project.jobs.get(project.jobs.ask(kind)[0]))
     return project
-
-
-def label(project, n):
-    """Until n images are labeled that are not held out."""
-    board, names = read_board(project), truth(project)
-    rows = np.flatnonzero(~board.held_out)[:n]
-    images = (rows[board.label[rows] < 0] + 1).tolist()
-    project.log.append(Event(image_id=i, kind="label", class_index=project.class_index(names[i])) for i in images)
 
 
 def is_due(project):
@@ -318,9 +203,9 @@ def test_how_many_labels_it_takes():
 
 
 def test_it_begins_once_there_are_enough_labels(tunable):
-    label(tunable, 11)
+    label_some(tunable, 11)
     assert not is_due(tunable)
-    label(tunable, 12)
+    label_some(tunable, 12)
     assert is_due(tunable)
     assert tunable.jobs.latest("fine-tune").state == "waiting"
     assert not is_due(tunable)  # one at a time
@@ -329,25 +214,25 @@ def test_it_begins_once_there_are_enough_labels(tunable):
 
 @pytest.mark.parametrize(("took_over", "state", "at"), [(True, "done", 18), (False, "done", 24), (False, "failed", 24)])
 def test_the_next_one_takes_half_as_many_labels_more_and_after_one_in_vain_twice_as_many(tunable, took_over, state, at):
-    label(tunable, 12)
+    label_some(tunable, 12)
     assert is_due(tunable)
     end(tunable, took_over, state)
     assert judging.due_at(tunable, read_board(tunable)) == at
-    label(tunable, at - 1)
+    label_some(tunable, at - 1)
     assert not is_due(tunable)
-    label(tunable, at)
+    label_some(tunable, at)
     assert is_due(tunable)
 
 
 def test_labels_of_the_exam_do_not_count(tunable):
-    label(tunable, 11)
+    label_some(tunable, 11)
     for row in np.flatnonzero(read_board(tunable).held_out):
         tunable.label(int(row) + 1, "red")
     assert not is_due(tunable)
 
 
 def test_it_never_begins_while_images_are_embedded_or_after_it_was_switched_off(tunable, photos):
-    label(tunable, 20)
+    label_some(tunable, 20)
     embedding, _ = tunable.jobs.ask("embed")
     assert not is_due(tunable)
     tunable.jobs.report(embedding, state="done")
@@ -368,7 +253,7 @@ def test_it_never_begins_while_images_are_embedded_or_after_it_was_switched_off(
 def test_the_built_in_features_are_never_fine_tuned_by_itself(project, monkeypatch):
     embed(project)
     monkeypatch.setattr(recipe, "FIRST_LABELS", 12)
-    label(project, 30)
+    label_some(project, 30)
     assert not is_due(project)
     assert project.jobs.latest("fine-tune") is None
 
@@ -386,17 +271,29 @@ def test_a_worker_has_the_lowest_priority_and_so_has_its_session_but_no_other():
     )
 
 
-# -- waiting ------------------------------------------------------------------------------------------------------
+class Locked:
+    """Jobs whose first report is refused, and the second one asked to stop."""
+
+    def __init__(self):
+        self.jobs, self.reports = self, 0
+
+    def report(self, job_id):
+        self.reports += 1
+        if self.reports == 1:
+            raise NotSaved("another program holds the database")
+        return True
+
+    def close(self):
+        pass
 
 
-def wait_until(condition):
-    """Look every tenth of a second; fails after PATIENCE."""
-    pause, ticks = threading.Event(), int(PATIENCE * 10)
-    for _ in range(ticks):
-        if condition():
-            return
-        pause.wait(0.1)
-    raise AssertionError(f"not within {PATIENCE} seconds")
+def test_a_report_that_cannot_be_written_does_not_end_the_heartbeat(monkeypatch):
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.001)
+    with worker.Pulse(Locked(), 1) as pulse:
+        assert pulse.stop.wait(60)
+
+
+# -- as if time had passed ---------------------------------------------------------------------------------------
 
 
 def silence(project):

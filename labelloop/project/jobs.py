@@ -18,7 +18,7 @@ from labelloop.project.database import now, writing
 JobKind = Literal["embed", "fine-tune"]
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 
-HEARTBEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 0.5  # and so a wish to stop is heard
 DEAD_AFTER_SECONDS = 20.0  # long enough for a first import of torch on a busy laptop
 
 

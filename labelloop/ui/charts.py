@@ -84,16 +84,15 @@ def class_bars(classes: Sequence[str], counts: Sequence[int]) -> alt.LayerChart:
 
 
 def loss_curve(loss: Sequence[float]) -> alt.Chart:
-    """The error on the training images after each pass."""
+    """The error on the training images in each round, which are numbered from 1."""
     import altair as alt
     import pandas as pd
 
-    table = pd.DataFrame({"pass": range(1, len(loss) + 1), "error": list(loss)})
-    passes = alt.X("pass:Q", title="pass over the labels", axis=alt.Axis(tickMinStep=1, grid=False))
-    line = (
-        alt.Chart(table)
-        .mark_line(point=True, strokeWidth=2)
-        .encode(x=passes, y=alt.Y("error:Q", title="error", axis=alt.Axis(tickCount=3)))
-    )
-    chart: alt.Chart = line.properties(height=150)
+    table = pd.DataFrame({"round": range(1, len(loss) + 1), "error": list(loss)})
+    few = alt.Axis(tickMinStep=1, tickCount=6, grid=False)
+    rounds = alt.X("round:Q", title=None, axis=few, scale=alt.Scale(domain=[1, len(loss)]))
+    error = alt.Y("error:Q", title=None, axis=alt.Axis(tickCount=3))
+    tips = [alt.Tooltip("round:Q"), alt.Tooltip("error:Q", format=".3f")]
+    line = alt.Chart(table).mark_line(point=True, strokeWidth=2).encode(x=rounds, y=error, tooltip=tips)
+    chart: alt.Chart = line.properties(height=130)
     return chart

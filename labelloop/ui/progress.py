@@ -11,6 +11,7 @@ import streamlit as st
 
 from labelloop import judging, worker
 from labelloop.errors import LabelloopError
+from labelloop.learning import Learned
 from labelloop.live import Live
 from labelloop.metrics import ENOUGH
 from labelloop.project import Job, Measured, Project
@@ -33,6 +34,12 @@ NO_FINE_TUNING = (
     "The built-in way of looking at images cannot be fine-tuned. "
     "Make a project with another one: on Start, under Advanced."
 )
+QUICK = "Quick models are learned in a moment, after every few labels,"
+FROM_GUESSES = {
+    True: "from them and from guesses about images that are like the labeled ones.",
+    False: "from them alone: with guesses about images like them, fewer exam images came out right.",
+}
+SWITCH = "fine-tunes"
 KINDS: dict[str, str] = {"embed": "Getting to know the images", "fine-tune": "Fine-tuning"}
 
 
@@ -48,7 +55,7 @@ def page() -> None:
         _curve(models)
     with classes:
         _classes(live)
-    _runs(models)
+    _runs(models, live.learned)
     people, files = st.columns([3, 2], gap="large")
     with people:
         _people(live.project)
@@ -64,8 +71,7 @@ def _follow(live: Live) -> None:
         try:
             _figures(live.state())
             job = live.project.jobs.latest()
-            _job(live.project, job)
-            _by_itself(live)
+            _background(live, job)
             if busy and not _is_busy(job):
                 st.rerun()  # the rest of the page has something new to show
         finally:
@@ -118,27 +124,39 @@ def _figure(column: Any, title: str, value: str, under: str, *, about: str | Non
 # -- background work --------------------------------------------------------------------------------------------------
 
 
-def _job(project: Project, job: Job | None) -> None:
+def _background(live: Live, job: Job | None) -> None:
+    """What is going on, what the last fine-tuning came to, and how its error fell."""
+    project = live.project
+    tuning = project.jobs.latest("fine-tune")
+    loss = tuning.loss if tuning is not None and len(tuning.loss) > 1 else ()
     with st.container(border=True):
-        if job is None:
-            _no_job(project)
-        elif job.is_open:
-            _open_job(project, job)
-        else:
-            _closed_job(project, job)
-        if job is not None and job.kind == "fine-tune" and len(job.loss) > 1:
-            st.altair_chart(loss_curve(job.loss), width=520, alt="error after each pass of fine-tuning")
+        left, right = st.columns([3, 2], gap="large") if loss else (st.container(), None)
+        with left:
+            if job is None:
+                _no_job(project)
+            elif job.is_open:
+                _open_job(project, job)
+            else:
+                _closed_job(project, job)
+            is_going_on = tuning is not None and tuning.is_open
+            if not is_going_on:
+                _decision(project.rounds.models(), job)
+            _by_itself(live, is_going_on=is_going_on)
+        if right is not None:
+            with right:
+                st.caption("Error on the labels it learns from, round by round")
+                st.altair_chart(loss_curve(loss), alt="error after each round of fine-tuning")
 
 
 def _no_job(project: Project) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    with _line():
         st.markdown("Nothing is running in the background.")
         _offer(project, "fine-tune", "Fine-tune now")
 
 
 def _open_job(project: Project, job: Job) -> None:
     left = "" if job.seconds_left is None else f" · about {duration(job.seconds_left)} left"
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    with _line():
         st.markdown(f"**{KINDS[job.kind]}**{left}" + (" · stopping" if job.stop else ""))
         if st.button("Stop", icon=":material/stop:", disabled=job.stop, key="stop"):
             project.jobs.stop(job.id)
@@ -150,15 +168,31 @@ def _open_job(project: Project, job: Job) -> None:
 def _closed_job(project: Project, job: Job) -> None:
     if job.state == "failed":
         st.error(f"**{KINDS[job.kind]} failed.** {plain(job.message)}", icon=":material/error:")
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        when = local_time(job.finished_at or job.at)
-        said = f" · {plain(job.message)}" if job.kind == "fine-tune" and job.state == "done" else ""
-        st.markdown(f"**{KINDS[job.kind]}**: {job.state}, {when}{said}")
+    with _line():
+        st.markdown(f"**{KINDS[job.kind]}**: {job.state}, {local_time(job.finished_at or job.at)}")
         with st.container(horizontal=True, width="content"):
             if job.state in ("failed", "stopped"):
                 _offer(project, job.kind, "Go on" if job.kind == "embed" else "Try again")
             if job.state == "done" or job.kind == "embed":
                 _offer(project, "fine-tune", "Fine-tune now")
+
+
+def _line() -> Any:
+    """Text at the left, buttons at the right."""
+    return st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
+
+
+def _decision(models: Sequence[Measured], job: Job | None) -> None:
+    """What the last fine-tuning that was judged came to; of one that was not, that nothing changed."""
+    tuned = next((model for model in reversed(models) if model.kind == "fine-tune"), None)
+    tuning = job if job is not None and job.kind == "fine-tune" else None
+    if tuning is not None and (tuned is None or tuned.at < tuning.at):
+        st.caption("The model in use is the one from before, and no label was touched.")
+    elif tuned is not None:
+        said, _, numbers = tuned.note.partition(" (")
+        when = "" if tuning is not None else f"Fine-tuned {local_time(tuned.at)}: "
+        st.markdown(f"{when}{plain(said)}.")
+        st.caption(plain(numbers.removesuffix(")")))
 
 
 def _offer(project: Project, kind: JobKind, text: str) -> None:
@@ -174,17 +208,21 @@ def _offer(project: Project, kind: JobKind, text: str) -> None:
     st.rerun()
 
 
-def _by_itself(live: Live) -> None:
+def _by_itself(live: Live, *, is_going_on: bool) -> None:
     """Whether fine-tuning begins without being asked, and when."""
     project = live.project
     if project.settings.backbone == "embedded":
         return
-    is_on = project.settings.fine_tunes
-    if st.toggle("Fine-tune by itself when there are enough new labels", value=is_on, key="fine-tunes") != is_on:
-        project.change_settings(fine_tunes=not is_on)
-    due = judging.due_at(project, live.board)
-    if due is not None and len(live.board.to_learn_from) < due:
-        st.caption(f"Begins at {count(due, 'label')} outside the exam.")
+
+    def switch() -> None:
+        project.change_settings(fine_tunes=st.session_state[SWITCH])
+        worker.fine_tune_when_due(project, live.board)
+
+    st.session_state[SWITCH] = project.settings.fine_tunes  # somebody else may have switched it
+    st.toggle("Fine-tune by itself when there are enough new labels", key=SWITCH, on_change=switch)
+    due, labels = judging.due_at(project, live.board), len(live.board.to_learn_from)
+    if due is not None and labels < due and not is_going_on:
+        st.caption(f"Begins at {count(due, 'label')} outside the exam; there are {labels:,}.")
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------
@@ -215,7 +253,7 @@ def _classes(live: Live) -> None:
         st.altair_chart(class_bars(state["classes"], state["counts"]), alt="labels of each class")
 
 
-def _runs(models: Sequence[Measured]) -> None:
+def _runs(models: Sequence[Measured], learned: Learned | None) -> None:
     if not models:
         return
     st.subheader("Models", anchor=False)
@@ -234,7 +272,7 @@ def _runs(models: Sequence[Measured]) -> None:
     widths = {"When": 135, "What": 85, "Labels": 65, "Exam images right": 180, "Took": 80, "Used": 55, "Note": 600}
     columns = {name: st.column_config.Column(width=width) for name, width in widths.items()}
     st.dataframe(rows, hide_index=True, height=36 + 35 * min(len(rows), 6), column_config=columns)
-    st.caption("Quick models are learned in a moment, after every few labels. Fine-tuning adapts the whole model.")
+    st.caption(f"{QUICK} {FROM_GUESSES[learned is None or learned.guesses]} Fine-tuning adapts the whole model.")
     if len(models) > ROWS:
         st.caption(f"The newest {ROWS} of {len(models):,}.")
 

@@ -268,7 +268,8 @@ def test_a_worker_killed_while_training_leaves_the_old_model_in_charge(
         assert time.monotonic() < until, f"it does not train: {job}"
         assert job is None or job.is_open, job
     os.kill(worker_of(folder), signal.SIGKILL)
-    expect(page.locator(".job")).to_contain_text("training failed: the background process was killed", timeout=30_000)
+    said = "fine-tuning failed: the background process was killed"
+    expect(page.locator(".job")).to_contain_text(said, timeout=30_000)
     label(page, "1", "2")
     assert project.features_in_charge["name"] == "base"
     assert len(labels(project)) == 42

@@ -54,7 +54,7 @@ export const HELP = {
     ["N", "write a note"],
     ["← →", "look back and ahead; any class key corrects"],
     ["G", "many images at once"],
-    ["T", "train the model now"],
+    ["T", "fine-tune the model now"],
     ["Esc", "close"],
   ],
   grid: [

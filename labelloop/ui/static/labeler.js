@@ -294,7 +294,7 @@ class Labeler {
   async #train() {
     try {
       await this.session.train();
-      this.toast.say("training starts");
+      this.toast.say("fine-tuning starts");
     } catch (error) {
       this.#refuse(error.message);
     }

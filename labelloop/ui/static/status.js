@@ -6,7 +6,12 @@ import { isActive } from "./session.js";
 const EXAM_TITLE =
   "Measured on images picked at random that the model never learns from. The range covers the true value 95 times out of 100.";
 
+const TOLD = 60_000; // ms for which the outcome of fine-tuning stays
+
 export class Status {
+  #running = null; // the job that went on when last seen
+  #ended = -Infinity; // when it did no more
+
   /** buttons: the elements at the right end */
   constructor(by, buttons) {
     this.labeled = h("span", { class: "figure" });
@@ -46,11 +51,21 @@ export class Status {
     setText(this.labeled, `${state.labeled.toLocaleString("en")} / ${state.images.toLocaleString("en")} labeled`);
     setText(this.accuracy, accuracy(state.exam));
     const { job, notice } = state;
-    setText(this.job, notice ?? jobText(job));
-    this.job.title = this.job.textContent;
+    setText(this.job, notice ?? (this.#hasJustEnded(job) ? outcome(job) : jobText(job)));
+    this.job.title = notice ?? job?.message ?? "";
     this.job.classList.toggle("failed", Boolean(notice) || job?.state === "failed");
     this.bar.classList.toggle("running", isActive(job));
     this.bar.style.setProperty("--share", isActive(job) && job.total ? job.done / job.total : 0);
+  }
+
+  /** Whether this page saw a fine-tuning go on that was done a moment ago. */
+  #hasJustEnded(job) {
+    if (isActive(job)) this.#running = job.id;
+    else if (job?.id === this.#running) {
+      this.#running = null;
+      this.#ended = performance.now();
+    }
+    return job?.kind === "fine-tune" && job.state === "done" && performance.now() - this.#ended < TOLD;
   }
 }
 
@@ -62,12 +77,21 @@ function accuracy({ n, wanted, accuracy: value, low, high }) {
 
 function jobText(job) {
   if (job?.state === "failed")
-    return `${job.kind === "embed" ? "reading the images" : "training"} failed: ${job.message}`;
+    return `${job.kind === "embed" ? "reading the images" : "fine-tuning"} failed: ${job.message}`;
   if (!isActive(job)) return "";
-  const what = job.kind === "embed" ? "getting to know the images" : "training";
+  const what = job.kind === "embed" ? "getting to know the images" : "fine-tuning";
   if (job.state === "waiting") return `${what}: starting…`;
   const share = job.total ? ` ${percent(job.done / job.total)}` : "…";
-  return `${what}${share}${job.seconds_left === null ? "" : `, ${Math.ceil(job.seconds_left)} s left`}`;
+  return `${what}${share}${job.seconds_left === null ? "" : `, ${duration(job.seconds_left)} left`}`;
+}
+
+function duration(seconds) {
+  return seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} min`;
+}
+
+/** The decision without its fine print, which Progress shows. */
+function outcome({ message }) {
+  return `fine-tuned: ${message.split(" (")[0]}`;
 }
 
 function said({ outbox, trouble }, refused) {

@@ -1,0 +1,210 @@
+"""What is done in the background, as generators of how far it is: embedding, and fine-tuning.
+
+What they make lies beside what is in use until it is complete; then one write puts it in charge. Stopped or killed, the
+next run goes on where it was. Left out: the process they run in (worker.py), which model takes over (judging.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelloop.board import Board, read_board
+from labelloop.features import FeatureStore
+from labelloop.judging import decide, split_to_judge
+from labelloop.learning import fit
+from labelloop.project import Project
+from labelloop.types import Ints
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    done: int
+    total: int
+    message: str
+    seconds_left: float | None = None
+    loss: tuple[float, ...] = ()
+
+
+def to_embed(project: Project, name: str) -> list[int]:
+    """Ids of the images that have no features yet in a set."""
+    _, gone = project.catalog.flags()
+    folder = project.features_folder(name)
+    if not FeatureStore.is_there(folder):
+        return [int(i) for i in np.flatnonzero(~gone) + 1]
+    return [int(i) for i in FeatureStore.open(folder).missing(len(gone)) if not gone[i - 1]]
+
+
+def embed(
+    project: Project, *, announce: Callable[[str], None] = print, stop: Callable[[], bool] = bool
+) -> Iterator[Progress]:
+    """Scan the folders and embed what has no features yet, a chunk of files at a time.
+
+    So the first images are ready while the rest is still being read. Stopped or killed, it goes on where it was. Before
+    weights are downloaded, `announce` is told.
+    """
+    from labelloop.backbone import load_backbone
+
+    in_charge = project.features_in_charge
+    backbone = None
+    for scan in project.catalog.scan():
+        waiting = to_embed(project, in_charge["name"])
+        left = scan.total - scan.done
+        total = len(project.catalog) + left
+        message = f"reading files: {scan.done} of {scan.total}" if scan.total else "no new files"
+        yield Progress(total - left - len(waiting), total, message)
+        if waiting and backbone is None:
+            backbone = load_backbone(in_charge["backbone"], _weights(project, in_charge["weights"]), announce=announce)
+        if waiting:
+            for done, seconds_left in _embed_into(project, in_charge["name"], backbone, waiting, stop):
+                yield Progress(total - left - len(waiting) + done, total, "getting to know the images", seconds_left)
+        if stop():
+            return
+
+
+def _embed_into(
+    project: Project, name: str, backbone: Any, waiting: list[int], stop: Callable[[], bool]
+) -> Iterator[tuple[int, float]]:
+    """Embed images into a set of features; yields (how many so far, seconds left)."""
+    from labelloop.embedding import embed_missing
+
+    folder = project.features_folder(name)
+    about = {"backbone": backbone.name, "weights": backbone.weights_id}
+    if not FeatureStore.is_there(folder):
+        FeatureStore.create(folder, backbone.dim, about)
+    store = FeatureStore.open(folder, expected=about)
+    store.grow(len(project.catalog))
+    images = project.catalog.images(waiting)
+    paths = [(image_id, images[image_id].path) for image_id in waiting]
+    begin = time.monotonic()
+    for done in embed_missing(paths, store, backbone, on_problem=project.catalog.mark_unreadable, stop=stop):
+        yield done, (time.monotonic() - begin) / max(done, 1) * (len(waiting) - done)
+
+
+def _weights(project: Project, path: str | None) -> Path | None:
+    """Weights that labelloop trained are kept relative to the project, so that it can be moved."""
+    return None if path is None else project.folder / path
+
+
+def fine_tune(
+    project: Project, *, announce: Callable[[str], None] = print, stop: Callable[[], bool] = bool
+) -> Iterator[Progress]:
+    """Fine-tune the backbone on the labels, embed the pool with it, and put it in charge if it does better.
+
+    It starts from the pretrained weights and the head on their features. It is compared with what is in charge on
+    held-out answers; before there are enough of those, on labels that it is not trained on as well (judging.py). Until
+    the last write nothing changes for whoever is labeling.
+    """
+    yield from _look_for_images(project)
+    yield from _embed_labeled_into_base(project, announce, stop)
+    if stop():
+        return
+    board = read_board(project, features="base")
+    train, judge = split_to_judge(board, project.settings.seed)
+    train = train[~board.gone[train]]
+    name, begin = _free_name(project), time.monotonic()
+    loss: tuple[float, ...] = ()
+    for progress in _train(project, board, train, name, stop):
+        loss = progress.loss
+        yield progress
+    if stop():
+        return
+    yield from _look_for_images(project, loss)  # that took a while: an image may be another by now
+    yield from _embed_all_anew(project, name, loss, announce, stop)
+    if stop():
+        return
+    verdict = decide(project, name, train, judge, time.monotonic() - begin)
+    yield Progress(1, 1, verdict, 0.0, loss)
+    for progress in embed(project, announce=announce, stop=stop):  # images that were added meanwhile
+        yield replace(progress, message=verdict, loss=loss)
+
+
+def _look_for_images(project: Project, loss: tuple[float, ...] = ()) -> Iterator[Progress]:
+    """Files may be gone, or others in their places, which their labels are not about."""
+    for scan in project.catalog.scan():
+        yield Progress(scan.done, scan.total, "looking for the images", loss=loss)
+
+
+def _free_name(project: Project) -> str:
+    """Of a new set of features: never the one in charge, which may have no row of models if a kill came between."""
+    number = 1 + sum(model.kind == "fine-tune" for model in project.rounds.models())
+    return f"fine-tune-{number + (project.features_in_charge['name'] == f'fine-tune-{number}')}"
+
+
+def _train(project: Project, board: Board, train: Ints, name: str, stop: Callable[[], bool]) -> Iterator[Progress]:
+    """Fine-tune on the labels of some rows of the board into models/`name`."""
+    from labelloop.train.finetune import finetune
+
+    settings = project.settings
+    images = project.catalog.images((train + 1).tolist())
+    loss: list[float] = []
+    note = ""
+    for epoch in finetune(
+        [images[int(row) + 1].path for row in train],
+        board.label[train],
+        len(board.classes),
+        backbone=settings.backbone,
+        weights=_weights(project, settings.weights),
+        head=fit(board, train),
+        out=project.folder / "models" / name,
+        seed=settings.seed,
+        stop=stop,
+    ):
+        if epoch.loss is not None:
+            loss.append(epoch.loss)
+        elif epoch.epoch and not loss:  # it goes on from where an earlier job was stopped or killed
+            loss = list(_last_loss(project)[: epoch.epoch])
+        note = epoch.note or note  # told once, true until the end
+        message = f"step 1 of 2: learning from {len(train)} labels, round {epoch.epoch} of {epoch.epochs}"
+        said = f"{message} ({note})" if note else message
+        yield Progress(epoch.step, epoch.steps, said, epoch.seconds_left, tuple(loss))
+
+
+def _last_loss(project: Project) -> tuple[float, ...]:
+    """Of the rounds that the last job completed which began to learn."""
+    return next((job.loss for job in project.jobs.all() if job.kind == "fine-tune" and job.loss), ())
+
+
+def _embed_all_anew(
+    project: Project, name: str, loss: tuple[float, ...], announce: Callable[[str], None], stop: Callable[[], bool]
+) -> Iterator[Progress]:
+    """Embed the pool with the fine-tuned model `name`, into a set of features of that name."""
+    from labelloop.backbone import load_backbone
+
+    weights = project.folder / "models" / name / "model.safetensors"
+    backbone = load_backbone(project.settings.backbone, weights, announce=announce)
+    _forget_features_of_other_weights(project.features_folder(name), backbone.weights_id)
+    waiting = to_embed(project, name)
+    for done, seconds_left in _embed_into(project, name, backbone, waiting, stop):
+        message = f"step 2 of 2: looking at all images with the new model, {done:,} of {len(waiting):,}"
+        yield Progress(done, len(waiting), message, seconds_left, loss)
+
+
+def _embed_labeled_into_base(
+    project: Project, announce: Callable[[str], None], stop: Callable[[], bool]
+) -> Iterator[Progress]:
+    """Images that came when other features were in charge are not in the first set, and would not be learned from."""
+    from labelloop.backbone import load_backbone
+
+    settings = project.settings
+    labeled = {answer.image_id for answer in project.log.answers() if answer.kind == "label"}
+    waiting = [image_id for image_id in to_embed(project, "base") if image_id in labeled]
+    if not waiting:
+        return
+    backbone = load_backbone(settings.backbone, _weights(project, settings.weights), announce=announce)
+    for done, seconds_left in _embed_into(project, "base", backbone, waiting, stop):
+        yield Progress(done, len(waiting), "getting to know the labeled images", seconds_left)
+
+
+def _forget_features_of_other_weights(folder: Path, weights_id: str) -> None:
+    """An earlier run of the same number may have been stopped here, with fewer labels."""
+    if FeatureStore.is_there(folder) and FeatureStore.open(folder).about["weights"] != weights_id:
+        shutil.rmtree(folder)
