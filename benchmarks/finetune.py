@@ -99,6 +99,13 @@ class Bench:
             logits, seconds = peer(photos, photos.draw(n, seed), epochs, seed, python, self.folder)
             self.kept.add({**key, "right": photos.right(logits), "seconds": seconds})
 
+    def full(self, photos: Photos) -> None:
+        """Keep what the head on frozen features comes to with all training images: what fine-tuning has to pass."""
+        key = {"job": "full", "set": photos.name, "labels": len(photos.y), "seed": 0, "name": "head"}
+        if not self.kept.has(**key):
+            head = photos.head(photos.base, np.arange(len(photos.y)))
+            self.kept.add({**key, "right": photos.right(head.logits(photos.frozen))})
+
 
 def said_by(backbone: Backbone, head: Head, photos: Photos) -> np.ndarray:
     """Logits of the test images."""
@@ -114,6 +121,8 @@ def versus(options: argparse.Namespace) -> None:
         epochs = batch_and_epochs(n, on_cpu=True)[1] - 1
         if epochs > FASTAI_EPOCHS:
             bench.fastai(photos, n, seed, epochs, options.peer_python)
+    for name in options.sets:
+        bench.full(bench.photos(name))
 
 
 def recipes(options: argparse.Namespace) -> None:

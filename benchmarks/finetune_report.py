@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from common import machine, mean_sd, table
 from finetune_cells import BACKBONE, SETS, SIZE, TESTED, Kept
 
-from labelloop.judging import compare
+from labelloop.judging import Comparison, compare
 
 JUDGES, DRAWS = (20, 50, 100, 200), 60
 PEERS = ("fastai", "fastai, as many images")
@@ -32,6 +33,7 @@ def report(kept: Kept) -> None:
 def versus(kept: Kept) -> Iterable[str]:
     """Accuracy and CPU seconds of ours and the others, by set and labels."""
     runs = [run for run in kept.runs if run["job"] == "versus"]
+    full = [f"{run['set']} {run['right']:.1f} ({run['labels']})" for run in kept.runs if run["job"] == "full"]
     rows = []
     for name in SETS:
         for n in sorted({run["labels"] for run in runs if run["set"] == name}):
@@ -45,6 +47,8 @@ def versus(kept: Kept) -> Iterable[str]:
         "which are there already, with the new ones and the head on them; fastai's `fine_tune` alone. In brackets: "
         "of fastai's time, what ours takes to fastai's accuracy, which the frozen head has already where it says head.",
         "",
+        f"The frozen head with all training images: {', '.join(full) or 'not run'}.",
+        "",
         table(
             ["set, labels", "seeds", "head", "ours", "in charge", *PEERS, "seconds: ours", *PEERS],
             rows,
@@ -54,11 +58,11 @@ def versus(kept: Kept) -> Iterable[str]:
 
 def _versus_row(kept: Kept, ours: list[dict[str, Any]], found: dict[str, list[dict[str, Any]]]) -> list[str]:
     theirs = [found.get(name, []) for name in PEERS]
-    in_charge = [in_charge_after(kept.said(run), 50)[0] for run in ours]
+    in_charge = [in_charge_after(kept.said(run), 50) for run in ours]
     return [
-        mean_sd([run["before"] for run in ours]),
-        mean_sd([run["right"] for run in ours]),
-        mean_sd(in_charge),
+        _mean_sd([run["before"] for run in ours]),
+        _mean_sd([run["right"] for run in ours]),
+        _mean_sd(in_charge),
         *(_right(runs) for runs in theirs),
         f"{_mean(ours, 'seconds'):.0f}",
         *(_seconds(ours, runs) for runs in theirs),
@@ -79,42 +83,56 @@ def _seconds(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
 
 
 def rule(kept: Kept) -> Iterable[str]:
-    """What the rule does with all the pairs of models there are."""
+    """What the rule does with all the pairs of models there are, beside two simpler ones."""
     pairs = [kept.said(run) for run in kept.runs if "said" in run]
     rows = []
     for n in JUDGES:
-        counted = np.sum([_decisions(said, n, seed) for seed, said in enumerate(pairs)], axis=0)
-        swaps, harmful, gains, caught, losses = counted
-        rows.append((n, swaps, _percent(harmful, swaps), _percent(losses, len(pairs) * DRAWS), _percent(caught, gains)))
-    head = ["judging images", "swaps", "of them cost more than 1 point, %", "of all decisions, %"]
+        for name, takes_over in RULES.items():
+            counted = [_decisions(said, n, seed, takes_over) for seed, said in enumerate(pairs)]
+            swaps, harmful, gains, caught = np.sum(counted, axis=0)
+            rows.append((n, name, swaps, _percent(harmful, swaps), _percent(caught, gains)))
     gains = [100 * _gain(said) for said in pairs]
     return [
         f"{len(pairs)} fine-tunes of three sets, {DRAWS} draws of judging images from each. "
         f"{sum(g < -1 for g in gains)} of the fine-tunes did more than 1 point worse than the head, "
         f"{sum(g > 3 for g in gains)} more than 3 points better.",
         "",
-        table([*head, "gains above 3 points caught, %"], rows),
+        table(["judging images", "rule", "swaps", "cost more than 1 point, %", "gains above 3 points caught, %"], rows),
     ]
 
 
-def _decisions(said: dict[str, np.ndarray], n: int, seed: int) -> list[int]:
-    """Swaps, those that cost more than 1 point, gains above 3 points, those caught, and costly swaps once more."""
-    gain, swaps = _gain(said), in_charge_after(said, n, seed)[1]
-    harmful = swaps * (gain < -0.01)
-    return [swaps, harmful, DRAWS * (gain > 0.03), swaps * (gain > 0.03), harmful]
+def _mcnemar(found: Comparison) -> bool:
+    """Exact, one-sided, at 5 %."""
+    both = found.only_new + found.only_old
+    p: float = sum(math.comb(both, k) for k in range(found.only_new, both + 1)) / 2**both
+    return p <= 0.05
 
 
-def in_charge_after(said: dict[str, np.ndarray], n: int, seed: int = 0) -> tuple[float, int]:
-    """Percent right of the model in charge, on the test images that did not judge, and of DRAWS how often it is new."""
+RULES: dict[str, Callable[[Comparison], bool]] = {
+    "this rule": lambda found: found.takes_over,
+    "more right": lambda found: found.new_right > found.old_right,
+    "McNemar at 5 %": _mcnemar,
+}
+
+
+def _decisions(said: dict[str, np.ndarray], n: int, seed: int, rule: Callable[[Comparison], bool]) -> list[int]:
+    """Swaps, those that cost more than 1 point, gains above 3 points, those caught."""
+    gain, swaps = _gain(said), sum(rule(found) for _, found in _judged(said, n, seed))
+    return [swaps, swaps * (gain < -0.01), DRAWS * (gain > 0.03), swaps * (gain > 0.03)]
+
+
+def in_charge_after(said: dict[str, np.ndarray], n: int) -> float:
+    """Percent right of the model in charge, on the test images that did not judge, mean over draws."""
+    found = [(rest, said["new" if said_so.takes_over else "old"]) for rest, said_so in _judged(said, n, 0)]
+    return 100 * float(np.mean([_right_of(logits, said["y"], rest) for rest, logits in found]))
+
+
+def _judged(said: dict[str, np.ndarray], n: int, seed: int) -> Iterator[tuple[np.ndarray, Comparison]]:
+    """The images that did not judge, and the comparison on those that did, for each draw of n of them."""
     rng, y = np.random.default_rng(seed), said["y"]
-    right, swaps = [], 0
     for _ in range(DRAWS):
-        drawn = rng.permutation(len(y))
-        judge, rest = drawn[:n], drawn[n:]
-        takes_over = compare(said["new"][judge], said["old"][judge], y[judge]).takes_over
-        swaps += takes_over
-        right.append(_right_of(said["new"] if takes_over else said["old"], y, rest))
-    return 100 * float(np.mean(right)), swaps
+        judge, rest = np.split(rng.permutation(len(y)), [n])
+        yield rest, compare(said["new"][judge], said["old"][judge], y[judge])
 
 
 def by_setting(kept: Kept) -> Iterable[str]:
@@ -200,7 +218,9 @@ def _right(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def _mean_sd(values: Sequence[float]) -> str:
-    return mean_sd(values) if values else ""
+    if len(values) < 2:  # one seed has no spread
+        return f"{values[0]:.1f}" if values else ""
+    return mean_sd(values)
 
 
 def _percent(part: int, whole: int) -> str:
