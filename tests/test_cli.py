@@ -94,6 +94,15 @@ def test_init_says_what_it_found_and_with_what_it_works(photos, tmp_path):
     assert as_json("status", tmp_path / "p")["labels"] == {"red": 0, "green": 0}
 
 
+@pytest.mark.parametrize(("option", "wanted"), [("--no-fine-tunes", False), ("--fine-tunes", True), (None, True)])
+def test_init_can_switch_off_that_fine_tuning_begins_by_itself(photos, tmp_path, option, wanted):
+    run(
+        "init", tmp_path / "p", photos, "--classes", "red,blue", "--backbone", "embedded", *([option] if option else [])
+    )
+    with Project(tmp_path / "p") as made:
+        assert made.settings.fine_tunes is wanted
+
+
 def test_init_lists_ten_problems_or_all(photos, tmp_path):
     for number in range(13):
         (photos / f"{number:02}.txt").write_text("no image")

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from streamlit.web.server.app_discovery import discover_asgi_app
 from labelloop import worker
 from labelloop.project import Measured, Project
 from labelloop.server import PROJECT_VARIABLE, desk
-from labelloop.types import Event
-from labelloop.ui import typed, words
+from labelloop.train import recipe
+from labelloop.types import Event, Settings
+from labelloop.ui import charts, typed, words
 from labelloop.ui.plain import plain
-from tests.conftest import draw, embed_by_color, truth
+from tests.conftest import TINY, draw, embed_by_color, label_some, truth
 
 ROOT = Path(__file__).parents[1]
 MAIN = ROOT / "labelloop" / "ui" / "main.py"
@@ -336,6 +338,136 @@ def test_fine_tuning_is_offered_where_it_can_work(
     project = make_project(photos, backbone=backbone)
     embed_by_color(project)
     assert run("progress", project).button(key="start fine-tune").disabled is not offered
+
+
+# -- progress: fine-tuning ---------------------------------------------------------------------------------------------
+
+NOTE = (
+    "50 of 60 answers right after fine-tuning, 55 before: the old model stays in charge (60 held-out answers; so sure)"
+)
+
+
+@pytest.fixture
+def tunable(make_project: Callable[..., Project], photos: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose backbone can be fine-tuned, from 12 labels on; starting a job starts no process."""
+    project = make_project(photos, held_out=0.25, backbone=TINY)
+    embed_by_color(project)
+    monkeypatch.setattr(recipe, "FIRST_LABELS", 12)
+    monkeypatch.setattr(worker, "start", lambda project, kind: project.jobs.get(project.jobs.ask(kind)[0]))
+    return project
+
+
+def tuned(project: Project, state: str = "done", loss: tuple[float, ...] = (2.0, 1.5, 1.0)) -> None:
+    """A fine-tuning that ended, judged if it is done."""
+    job, _ = project.jobs.ask("fine-tune")
+    if state == "done":
+        project.rounds.add_model(
+            Measured(kind="fine-tune", features="f", labels=30, exam_n=60, exam_correct=50, seconds=2.0,
+                     in_charge=False, note=NOTE)
+        )  # fmt: skip
+    project.jobs.report(job, state=state, message="message", loss=loss)
+
+
+def curves(app: AppTest) -> list[Any]:
+    """The drawings of the error."""
+    return [chart for chart in app.get("vega_lite_chart") if '"field": "round"' in chart.proto.spec]
+
+
+def test_a_running_fine_tuning_shows_what_it_does_how_long_it_takes_and_its_error(tunable: Project) -> None:
+    job, _ = tunable.jobs.ask("fine-tune")
+    told = {"state": "running", "done": 3, "total": 10, "seconds_left": 41.0, "message": "round 3 of 10"}
+    tunable.jobs.report(job, **told, loss=[2.0])
+    assert curves(run("progress", tunable)) == []  # one point is no curve
+    tunable.jobs.report(job, **told, loss=[2.0, 1.5, 1.0])
+    app = run("progress", tunable)
+    assert not app.exception
+    assert "**Fine-tuning** · about 41 s left" in texts(app)
+    assert "round 3 of 10" in texts(app)
+    assert len(curves(app)) == 1
+
+
+def test_the_decision_is_told_with_its_numbers_and_stays_while_other_work_goes_on(tunable: Project) -> None:
+    tuned(tunable)
+    app = run("progress", tunable)
+    said, _, numbers = NOTE.removesuffix(")").partition(" (")
+    assert f"\n{plain(said)}.\n" in texts(app)
+    assert f"\n{plain(numbers)}\n" in texts(app)
+    assert len(curves(app)) == 1
+    tunable.jobs.ask("embed")
+    app = run("progress", tunable)
+    assert "**Getting to know the images**" in texts(app)
+    assert f": {plain(said)}.\n" in texts(app)
+    assert len(curves(app)) == 1
+
+
+@pytest.mark.parametrize("state", ["failed", "stopped"])
+def test_what_came_to_nothing_says_what_is_in_use(tunable: Project, state: str) -> None:
+    tuned(tunable)
+    tuned(tunable, state)
+    said = texts(run("progress", tunable))
+    assert "The model in use is the one from before, and no label was touched." in said
+    assert "right after" not in said
+
+
+def switch(app: AppTest) -> Any:
+    return app.toggle(key="fine-tunes")
+
+
+def test_fine_tuning_by_itself_is_switched_off_and_on(tunable: Project) -> None:
+    app = run("progress", tunable)
+    assert switch(app).value
+    assert "Begins at 12 labels outside the exam; there are 0." in texts(app)
+    switch(app).set_value(False).run()
+    assert not fresh_settings(tunable).fine_tunes
+    assert "Begins at" not in texts(app)
+    switch(app).set_value(True).run()
+    assert fresh_settings(tunable).fine_tunes
+    assert not run("progress", tunable).exception
+
+
+def test_the_switch_follows_what_somebody_else_chose(tunable: Project) -> None:
+    app = run("progress", tunable)
+    desk.get(desk.open_project(tunable.folder)).project.change_settings(fine_tunes=False)  # in another tab
+    app.run()
+    assert not switch(app).value
+    assert not fresh_settings(tunable).fine_tunes
+
+
+def test_switched_on_it_begins_at_once_where_it_is_due(tunable: Project) -> None:
+    tunable.change_settings(fine_tunes=False)
+    label_some(tunable, 20)
+    app = run("progress", tunable)
+    assert tunable.jobs.latest("fine-tune") is None
+    switch(app).set_value(True).run()
+    assert tunable.jobs.latest("fine-tune") is not None
+
+
+def test_where_nothing_can_be_fine_tuned_there_is_no_switch(labeled: Project) -> None:
+    assert run("progress", labeled).toggle.len == 0
+
+
+def fresh_settings(project: Project) -> Settings:
+    with Project(project.folder) as fresh:
+        return fresh.settings
+
+
+@pytest.mark.parametrize("guesses", [True, False])
+def test_whether_it_learns_from_guesses_is_said(labeled: Project, guesses: bool) -> None:
+    key = desk.open_project(labeled.folder)
+    settled(run("progress", labeled), labeled)
+    live = desk.get(key)
+    assert live.learned is not None
+    live.learned = replace(live.learned, guesses=guesses)
+    said = texts(run("progress", labeled))
+    assert ("and from guesses about images" in said) is guesses
+    assert ("fewer exam images came out right" in said) is not guesses
+
+
+def test_the_curve_of_the_error_begins_with_round_one() -> None:
+    chart = charts.loss_curve([2.0, 1.5, 1.0]).to_dict()
+    (rows,) = chart["datasets"].values()
+    assert rows == [{"round": 1, "error": 2.0}, {"round": 2, "error": 1.5}, {"round": 3, "error": 1.0}]
+    assert chart["encoding"]["x"]["scale"]["domain"] == [1, 3]
 
 
 def test_files_that_cannot_be_read_are_listed(make_project: Callable[..., Project], photos: Path) -> None:

@@ -214,11 +214,12 @@ def routes(project: Project) -> list[Any]:
 
     async def jobs(request: Request) -> Response:
         project.job = {
-            "kind": "finetune",
+            "id": 1,
+            "kind": "fine-tune",
             "state": "running",
             "done": 3,
             "total": 12,
-            "message": "",
+            "message": "round 1 of 4",
             "seconds_left": 40,
         }
         return JSONResponse(project.state())

@@ -653,8 +653,33 @@ def test_help_names_the_keys_and_any_key_closes_it(page: Page, stub: Stub) -> No
     press(page, "1")
     expect(page.locator(".help")).to_be_hidden()
     assert project.log == []
+
+
+def test_fine_tuning_is_told_from_its_start_to_its_outcome(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
     press(page, "t")
-    expect(page.locator(".job")).to_have_text("training 25 %, 40 s left")
+    job = page.locator(".job")
+    expect(job).to_have_text("fine-tuning 25 %, 40 s left")
+    expect(job).to_have_attribute("title", "round 1 of 4")
+    project.job |= {"seconds_left": 600}
+    press(page, "1")
+    expect(job).to_have_text("fine-tuning 25 %, 10 min left")
+    verdict = "5 of 6 right, 4 before: the new model is in charge (all the numbers)"
+    project.job |= {"state": "done", "message": verdict, "seconds_left": None}
+    press(page, "1")
+    expect(job).to_have_text("fine-tuned: 5 of 6 right, 4 before: the new model is in charge")
+    expect(job).to_have_attribute("title", verdict)
+    page.reload()
+    expect(page.locator(".frame img")).to_be_visible()
+    expect(job).to_have_text("")
+
+
+def test_a_failed_fine_tuning_is_told_in_red(page: Page, stub: Stub) -> None:
+    server = stub()
+    server.project.job = {"id": 1, "kind": "fine-tune", "state": "failed", "message": "it was killed", "done": 0,
+                          "total": 0, "seconds_left": None}  # fmt: skip
+    open_page(page, server)
+    expect(page.locator(".job.failed")).to_have_text("fine-tuning failed: it was killed")
 
 
 # -- inside Streamlit
