@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from labelloop.simulate import simulate
 from labelloop.train.calibration import calibration_error
-from labelloop.train.spreading import Graph, graph
+from labelloop.train.neighbours import Graph, graph
 
 DEFAULT_CACHE = Path.home() / ".cache" / "labelloop-benchmarks"
 A_CLASS = (1, 2, 5, 10, 50)
@@ -105,10 +105,8 @@ _load = lru_cache(load)
 @lru_cache
 def _graph(name: str, backbone: str, cache: Path) -> Graph:
     """Of all train images; made once, as the app makes it once for a pool."""
-    X = _load(name, backbone, cache).train
-    made = graph(X, np.arange(len(X)))
-    _ = made.links
-    return made
+    data = _load(name, backbone, cache)
+    return _made_graph(data.train, int(data.train_y.max()) + 1)
 
 
 def by_class(cell: Cell, cache: Path) -> list[dict[str, Any]]:
@@ -130,7 +128,8 @@ def by_chance(cell: Cell, cache: Path) -> list[dict[str, Any]]:
     """labelloop's head, without and with guesses, on labels that came as they come in a pool; all budgets."""
     _, name, backbone, kind, draw, seed = cell
     data, (X, y) = _load(name, backbone, cache), pool(name, backbone, kind, seed, cache)
-    c, links, lines = int(data.train_y.max()) + 1, graph(X, np.arange(len(X))), []
+    c, lines = int(data.train_y.max()) + 1, []
+    links = graph(X, np.arange(len(X)), c)
     for picked in _picked(X, y, draw, seed, data, c):
         known = np.full(len(y), -1)
         known[picked] = y[picked]
@@ -207,11 +206,11 @@ def _speed_row(c: int, m: int, threads: int) -> list[object]:
     rows = rng.choice(ROWS, m, replace=False)
     known = np.full(ROWS, -1)
     known[rows] = y[rows]
-    making, links = timed(partial(_made_graph, X))
+    making, links = timed(partial(_made_graph, X, c))
     drawn = Drawn(X, known, c, links)
     heads = {OURS: METHODS[OURS], GUESSING: METHODS[GUESSING], LRCV: partial(lrcv, threads=threads)}
     for head in heads.values():  # untimed: imports and worker processes
-        head(Drawn(X[:500], np.where(np.arange(500) < 60, y[:500] % 3, -1), c, graph(X, np.arange(500))))
+        head(Drawn(X[:500], np.where(np.arange(500) < 60, y[:500] % 3, -1), c, graph(X, np.arange(500), c)))
     seconds: dict[str, list[float]] = {name: [] for name in heads}
     right = {}
     for _ in range(REPEATS):
@@ -225,8 +224,8 @@ def _speed_row(c: int, m: int, threads: int) -> list[object]:
     return [c, m, *quick, f"{1000 * making:,.0f}", _ms(seconds[LRCV]), ", ".join(right.values())]
 
 
-def _made_graph(X: np.ndarray) -> Graph:
-    made = graph(X, np.arange(len(X)))
+def _made_graph(X: np.ndarray, c: int) -> Graph:
+    made = graph(X, np.arange(len(X)), c)
     _ = made.links
     return made
 

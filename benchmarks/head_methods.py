@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelloop.train import head as ours
-from labelloop.train.spreading import Graph, fit_spread
+from labelloop.train.neighbours import Graph
+from labelloop.train.spreading import fit_spread
 
 Array = NDArray[np.floating[Any]]
 Answer = Callable[[Array], Array]

@@ -17,7 +17,7 @@ from labelloop.project import Project
 from labelloop.types import Bools, Event, Floats, Ints
 
 if TYPE_CHECKING:
-    from labelloop.train.spreading import Graph
+    from labelloop.train.neighbours import Graph
 
 NONE, LABEL, UNSURE, SKIP = range(4)  # the state of an image
 STATES = {"label": LABEL, "unsure": UNSURE, "skip": SKIP}
@@ -71,11 +71,11 @@ class Board:
     @property
     def graph(self) -> Graph:
         """Which images are like which, held-out ones not among them; made anew when more of them are embedded."""
-        from labelloop.train.spreading import graph
+        from labelloop.train.neighbours import graph
 
         rows = np.flatnonzero(self.embedded & ~self.held_out)
         if self._graph is None or self._graph.n != len(rows):
-            self._graph = graph(self.features, rows)
+            self._graph = graph(self.features, rows, len(self.classes))
         return self._graph
 
     @property

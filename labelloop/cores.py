@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from typing import Any, TypeVar
 
 BLOCK = 4096  # rows worked on at a time
 THREADS = 8  # at most: more of them than that wait for memory
@@ -19,14 +20,32 @@ THREADS = 8  # at most: more of them than that wait for memory
 Result = TypeVar("Result")
 
 
-@contextmanager
-def workers() -> Iterator[Executor]:
-    """As many threads as BLAS had (all cores where that is unknown), while BLAS itself has one."""
+@cache
+def _blas() -> Any:
+    # Looking for libraries reads the memory map of the process: 8 ms, ten times a fit. Those of numpy and scipy are
+    # loaded by now; nothing else here multiplies matrices.
+    import scipy.linalg  # noqa: F401  it brings a BLAS of its own
     from threadpoolctl import ThreadpoolController
 
-    blas = ThreadpoolController().select(user_api="blas")
-    threads = max((library.num_threads for library in blas.lib_controllers), default=os.cpu_count() or 1)
-    with blas.limit(limits=1), ThreadPoolExecutor(min(threads, THREADS)) as executor:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """BLAS with one thread. On a busy machine its threads wait for each other: 3.0 s instead of 0.06 s for a fit."""
+    limits: AbstractContextManager[Any] = _blas().limit(limits=1)
+    return limits
+
+
+def threads(at_most: int = THREADS) -> int:
+    """As many as BLAS has, or as there are cores where that is unknown."""
+    return min(at_most, max((library.num_threads for library in _blas().lib_controllers), default=os.cpu_count() or 1))
+
+
+@contextmanager
+def workers(at_most: int = THREADS) -> Iterator[Executor]:
+    """So many threads, while BLAS itself has one."""
+    count = threads(at_most)
+    with one_thread(), ThreadPoolExecutor(count) as executor:
         yield executor
 
 

@@ -21,7 +21,8 @@ from labelloop.errors import BadInput
 from labelloop.strategies import Strategy, Value
 from labelloop.strategies.distances import some_of
 from labelloop.train.head import Head
-from labelloop.train.spreading import Graph, fit_spread, graph
+from labelloop.train.neighbours import Graph, graph
+from labelloop.train.spreading import fit_spread
 from labelloop.types import Floats, Ints, Pool
 
 
@@ -170,7 +171,7 @@ class Run:
     @cached_property
     def graph(self) -> Graph:
         """Which images of the pool are like which."""
-        return graph(self.person.features, np.arange(len(self.person.y)))
+        return graph(self.person.features, np.arange(len(self.person.y)), len(self.classes))
 
     def predict(self, features: Floats) -> Ints:
         """Class indices; before the first head the only class that is known, or the first."""

@@ -16,7 +16,8 @@ from labelloop import strategies
 from labelloop.errors import BadInput
 from labelloop.simulate import simulate
 from labelloop.strategies import registry
-from labelloop.train.spreading import fit_spread, graph
+from labelloop.train.neighbours import graph
+from labelloop.train.spreading import fit_spread
 from labelloop.types import Pool
 
 
@@ -94,7 +95,7 @@ def test_its_picks_are_those_of_choose_called_by_hand(name):
             skipped=np.zeros(len(y), bool),
         )
         picked += strategies.choose(pool, n, name, rng).rows.tolist()
-        probabilities = fit_spread(graph(X, np.arange(len(X))), X, _known(y, picked), 3).predict_proba(X)
+        probabilities = fit_spread(graph(X, np.arange(len(X)), 3), X, _known(y, picked), 3).predict_proba(X)
     assert play(name, budgets=[15, 25], batch=7, seed=4)[-1]["picked"] == picked
 
 
@@ -104,7 +105,7 @@ def test_the_curve_of_random_is_that_of_the_head_on_the_same_rows():
     test_y = np.where(np.arange(60) < 20, TEST[1], 0)  # classes of unlike size
     X, y = TRAIN
     for point in play(budgets=[20, 60, 120], test_y=test_y, seed=3):
-        head = fit_spread(graph(X, np.arange(len(X))), X, _known(y, point["picked"]), 3)
+        head = fit_spread(graph(X, np.arange(len(X)), 3), X, _known(y, point["picked"]), 3)
         guess = head.predict_proba(TEST[0]).argmax(1)
         assert point["accuracy"] == accuracy_score(test_y, guess)
         assert point["macro_accuracy"] == pytest.approx(balanced_accuracy_score(test_y, guess))
@@ -171,7 +172,7 @@ def test_skipped_rows_cost_a_label_and_teach_nothing():
     known = [row for row in curve[0]["picked"] if y[row] >= 0]
     assert 0 < len(known) < 40
     skipped = np.array([row for row in curve[0]["picked"] if y[row] < 0])
-    head = fit_spread(graph(TRAIN[0], np.arange(150)), TRAIN[0], _known(y, known), 3, skipped)
+    head = fit_spread(graph(TRAIN[0], np.arange(150), 3), TRAIN[0], _known(y, known), 3, skipped)
     assert curve[0]["accuracy"] == np.mean(head.predict_proba(TEST[0]).argmax(1) == TEST[1])
 
 

@@ -7,7 +7,6 @@ nothing is ever updated in place: the head is a pure function of features and la
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from labelloop.cores import one_thread
 from labelloop.errors import BadInput, CannotTrain
 from labelloop.types import Floats, Ints
 
@@ -139,7 +139,7 @@ def _fit_in_row_space(X: Floats, index: Ints, share: Floats, penalty: float) -> 
     # space of the rows (X = RᵀQᵀ) is therefore exact, and the solver sees m columns instead of d.
     if 2 * len(X) >= X.shape[1]:
         return _fit(X, index, share, penalty)
-    with _one_thread():
+    with one_thread():
         Q, R = np.linalg.qr(X.T)  # (d, m), (m, m)
     weight, bias = _fit(R.T, index, share, penalty)
     return weight @ Q.T, bias
@@ -168,14 +168,6 @@ def _fit(X: Floats, index: Ints, share: Floats, penalty: float) -> tuple[Matrix,
         slope = np.concatenate([(error.T @ X + DTYPE(penalty) * weight).ravel(), error.sum(axis=0)])
         return value, slope.astype(np.float64)
 
-    with _one_thread():
+    with one_thread():
         found = minimize(loss, np.zeros(c * (d + 1)), jac=True, method="L-BFGS-B", options=SOLVER)
     return found.x[: c * d].reshape(c, d), found.x[c * d :]
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    # On a busy machine the threads of BLAS wait for each other: 3.0 s instead of 0.06 s for 500 labels.
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(1)
-    return limits
