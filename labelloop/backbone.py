@@ -10,17 +10,21 @@ from __future__ import annotations
 import ctypes
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labelloop import embedded, weights
 from labelloop.errors import BadInput, BadWeights
+from labelloop.folding import folded
 from labelloop.types import Floats
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
     from torch import Tensor
 
@@ -30,7 +34,7 @@ AUTO_CPU, AUTO_GPU = weights.KNOWN
 class Backbone(ABC):
     """What turns images into features of `dim` numbers; `weights_id` changes when the features of an image would.
 
-    `prepare` is what can be done to one image alone, in any thread; `forward` is the rest, for a batch.
+    `prepare` is what can be done to one image alone; `forward` is the rest, for a batch. Both may run in many threads.
     """
 
     name: str
@@ -42,6 +46,10 @@ class Backbone(ABC):
     def prepare(self, image: Image) -> Any:
         """From an RGB image to whatever `forward` takes."""
         return image
+
+    def shared_by(self, threads: int) -> AbstractContextManager[None]:
+        """Inside, up to so many threads embed at once, and none computes on more than its share of the cores."""
+        return nullcontext()
 
     @abstractmethod
     def forward(self, prepared: Sequence[Any]) -> Floats:
@@ -73,12 +81,14 @@ class Embedded(Backbone):
 
 
 class TimmBackbone(Backbone):
-    """A timm model without its classifier, in eval mode, with the preprocessing that it was trained with."""
+    """A timm model without its classifier, in eval mode, with the preprocessing that it was trained with.
+
+    `model` is the network as it was loaded, to train or to export. What embeds is a copy with its batch norms folded.
+    """
 
     def __init__(self, loaded: weights.Loaded, device: str) -> None:
         import torch
         from timm.data.config import resolve_model_data_config
-        from timm.data.transforms_factory import create_transform
 
         options = {} if loaded.size is None else {"img_size": loaded.size}
         self.config: dict[str, Any] = resolve_model_data_config(loaded.model, args=options)  # type: ignore[no-untyped-call]
@@ -86,12 +96,16 @@ class TimmBackbone(Backbone):
         self.weights_id = loaded.sha256
         self.size = int(self.config["input_size"][1])
         self.device = torch.device(device)
-        self.batch = 8 if device == "cpu" else 64  # larger ones are slower on a CPU: activations leave the cache
-        self._transform = create_transform(**self.config, is_training=False)
+        self.batch = 8 if device == "cpu" else 64  # larger ones are no faster on a CPU: activations leave the cache
+        self._steps, self._mean, self._std = _on_bytes(self.config, self.device)
+        self._turn = Semaphore(2)  # on a GPU, one batch is copied while another one is computed
         _keep_memory()
+        fast = folded(loaded.model, self.config["input_size"])
         self.model = loaded.model.to(memory_format=torch.channels_last).to(self.device)
+        self._network = fast.to(memory_format=torch.channels_last).to(self.device)
+        plain = torch.zeros(1, *self.config["input_size"], device=self.device)
         with torch.inference_mode():
-            features = self.model(torch.zeros(1, *self.config["input_size"], device=self.device))
+            features = self.model(plain)
         if features.ndim != 2:
             found = tuple(features.shape)[1:]
             raise BadInput(f"{self.name} gives {found} numbers instead of one row; choose another model")
@@ -101,26 +115,73 @@ class TimmBackbone(Backbone):
             )
         self.dim = int(features.shape[1])
 
+    @contextmanager
+    def shared_by(self, threads: int) -> Iterator[None]:
+        """Holds for threads that are new to torch. Those that share a batch wait for each other, most on busy cores."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(max(1, before // threads))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     def prepare(self, image: Image) -> Tensor:
-        """Resized, cropped and normalised (3, size, size)."""
-        prepared: Tensor = self._transform(image)
-        return prepared
+        """Resized and cropped (3, size, size), uint8."""
+        from torchvision.transforms.functional import pil_to_tensor
+
+        pixels: Tensor = pil_to_tensor(image)
+        for step in self._steps:
+            pixels = step(pixels)
+        return pixels
+
+    def normalized(self, prepared: Sequence[Tensor]) -> Tensor:
+        """Prepared images as the network takes them, (n, 3, size, size), on its device."""
+        import torch
+
+        pixels = torch.stack(list(prepared)).contiguous(memory_format=torch.channels_last)
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()  # so that the copy need not be waited for
+        batch = pixels.to(self.device, non_blocking=True).float()
+        return batch.sub_(self._mean).div_(self._std)
 
     def forward(self, prepared: Sequence[Tensor]) -> Floats:
-        """Features (n, dim), unit length."""
+        """Features (n, dim), unit length; on a GPU computed in half precision where they stay finite."""
         import torch
         from torch.nn.functional import normalize
 
-        batch = torch.stack(list(prepared)).to(self.device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            features: Floats = normalize(self.model(batch).float(), dim=1).cpu().numpy()
-        return features
+        on_gpu = self.device.type == "cuda"
+        with torch.inference_mode(), self._turn if on_gpu else nullcontext():
+            batch = self.normalized(prepared)
+            with torch.autocast(self.device.type, torch.float16, enabled=on_gpu):
+                features = self._network(batch).float()
+            if on_gpu and not features.isfinite().all():  # a few networks need the range of full precision
+                features = self._network(batch)
+            rows: Floats = normalize(features, dim=1).cpu().numpy()
+        return rows
+
+
+def _on_bytes(config: dict[str, Any], device: torch.device) -> tuple[list[Callable[[Tensor], Tensor]], Tensor, Tensor]:
+    """timm's preprocessing for uint8 images (3, h, w): what resizes and crops, then mean and deviation (3, 1, 1).
+
+    Torch resizes bytes three times as fast as Pillow, to levels that differ by one in a pixel of two hundred.
+    takehome/predict.py does the same.
+    """
+    from timm.data.transforms_factory import create_transform
+    from torchvision.transforms import Resize, v2
+
+    *steps, _, scale = create_transform(**config, is_training=False).transforms
+    steps = [v2.Resize(s.size, s.interpolation) if isinstance(s, Resize) else s for s in steps]
+    mean, std = (255 * values.float().view(3, 1, 1).to(device) for values in (scale.mean, scale.std))
+    return steps, mean, std
 
 
 def _keep_memory() -> None:
     """Tell glibc to keep freed memory: it hands large activations back after every batch and asks for them again.
 
-    On a CPU that took up to 40 % of the time. Other C libraries are left as they are.
+    On a CPU that took up to 40 % of the time. All threads share one arena: in those of their own, glibc would not keep
+    as much. Other C libraries are left as they are.
     """
     if sys.platform != "linux":
         return
@@ -128,9 +189,10 @@ def _keep_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # another C library, which has no such setting
         return
-    trim_threshold, mmap_threshold = -1, -3  # M_… of malloc.h
+    trim_threshold, mmap_threshold, most_arenas = -1, -3, -8  # M_… of malloc.h
     mallopt(mmap_threshold, 2**30)
     mallopt(trim_threshold, 2**31 - 1)
+    mallopt(most_arenas, 1)
 
 
 def resolve(name: str | None = None, file: Path | None = None) -> tuple[str, str]:

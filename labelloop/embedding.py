@@ -1,24 +1,29 @@
 """Fills a feature store from image files, on all cores, and goes on where it was stopped or killed.
 
-Left out: how one batch becomes features (backbone.py), the store itself (features.py), jobs (worker.py).
+Each thread takes a batch of files from the disk to features by itself, so that no core waits for another one, and a
+GPU, which they share, has the next batch ready. Threads are enough: Pillow, torch and numpy let others compute while
+they do. Left out: how an image becomes features (backbone.py), the store itself (features.py), jobs (worker.py).
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from labelloop.backbone import Backbone
+from labelloop.cores import threads, workers
 from labelloop.errors import BadInput
 from labelloop.features import FeatureStore
-from labelloop.images import open_upright
+from labelloop.images import open_for
+from labelloop.types import Floats
+
+MOST_THREADS = 16
+Files = Sequence[tuple[int, Path]]  # (id, path)
 
 
 def embed_missing(
@@ -34,30 +39,29 @@ def embed_missing(
 
     Images that are done already count at once. One that cannot be read, or from which the backbone computes
     NaN, infinity or only zeros, goes to `on_problem` and keeps no features.
-    Every yield is on disk: after a stop or a kill, at most one batch is embedded again.
+    Every yield is on disk: after a stop or a kill, at most two batches a thread are embedded again.
     """
     waiting, through = _not_done(paths, store)
     if through:
         yield through
     size = batch or backbone.batch
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), "decode") as threads:
+    chunks = (waiting[start : start + size] for start in range(0, len(waiting), size))
+    count = threads(MOST_THREADS)
+    with backbone.shared_by(count), workers(MOST_THREADS) as executor:
         try:
-            for chunk in _batches(_ahead(threads, waiting, backbone, 3 * size), size):
+            for chunk in _in_order(executor, 2 * count, chunks, lambda files: _embed(files, backbone)):
                 if stop():
                     return
-                _embed_batch(chunk, store, backbone, on_problem)
-                through += len(chunk)
+                store.write(chunk.ids, chunk.features)
+                for image_id, problem in chunk.problems.items():
+                    on_problem(image_id, problem)
+                through += len(chunk.ids) + len(chunk.problems)
                 yield through
         finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
-_NO_FEATURES = "image {!r}: {} computes NaN, infinity or only zeros from it; replace the image, or use another backbone"
-
-Prepared = tuple[int, Path, "Future[Any]"]
-
-
-def _not_done(paths: Iterable[tuple[int, Path]], store: FeatureStore) -> tuple[list[tuple[int, Path]], int]:
+def _not_done(paths: Iterable[tuple[int, Path]], store: FeatureStore) -> tuple[Files, int]:
     paths = list(paths)
     store.grow(max((image_id for image_id, _ in paths), default=0))
     missing = set(store.missing(store.n).tolist())
@@ -65,42 +69,43 @@ def _not_done(paths: Iterable[tuple[int, Path]], store: FeatureStore) -> tuple[l
     return waiting, len(paths) - len(waiting)
 
 
-def _ahead(
-    threads: ThreadPoolExecutor, paths: Iterable[tuple[int, Path]], backbone: Backbone, ahead: int
-) -> Iterator[Prepared]:
-    """Images being decoded, at most `ahead` of them before they are asked for."""
-
-    def open_and_prepare(path: Path) -> Any:
-        # Twice the side that is looked at: crops and long images stay sharp, a large JPEG opens several times faster.
-        return backbone.prepare(open_upright(path, 2 * backbone.size))
-
-    queue: deque[Prepared] = deque()
-    for image_id, path in paths:
-        queue.append((image_id, path, threads.submit(open_and_prepare, path)))
+def _in_order(
+    executor: Executor, ahead: int, chunks: Iterable[Files], work: Callable[[Files], Embedded]
+) -> Iterator[Embedded]:
+    """What becomes of each chunk, in order; at most `ahead` of them are begun before the first is asked for."""
+    queue: deque[Future[Embedded]] = deque()
+    for chunk in chunks:
+        queue.append(executor.submit(work, chunk))
         if len(queue) >= ahead:
-            yield queue.popleft()
-    yield from queue
+            yield queue.popleft().result()
+    while queue:
+        yield queue.popleft().result()
 
 
-def _batches(items: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
-    while chunk := list(islice(items, size)):
-        yield chunk
+@dataclass(frozen=True)
+class Embedded:
+    """What became of some files: features (k, d) of images `ids` (k), and why others have none, by id."""
+
+    ids: list[int]
+    features: Floats
+    problems: dict[int, str]
 
 
-def _embed_batch(
-    chunk: Sequence[Prepared], store: FeatureStore, backbone: Backbone, on_problem: Callable[[int, str], None]
-) -> None:
-    files, prepared = {}, []
-    for image_id, path, future in chunk:
+_NO_FEATURES = "image {!r}: {} computes NaN, infinity or only zeros from it; replace the image, or use another backbone"
+
+
+def _embed(files: Files, backbone: Backbone) -> Embedded:
+    """From the disk to features, in the thread that calls it."""
+    prepared, problems = {}, {}
+    for image_id, path in files:
         try:
-            prepared.append(future.result())
-            files[image_id] = path
+            prepared[image_id] = backbone.prepare(open_for(path, backbone.size))
         except BadInput as error:
-            on_problem(image_id, str(error))
-    if not files:
-        return
-    ids, features = np.array(list(files)), backbone.forward(prepared)
-    bad = ~np.isfinite(features).all(axis=1) | ~features.any(axis=1)
-    store.write(ids[~bad], features[~bad])
-    for image_id in ids[bad].tolist():
-        on_problem(image_id, _NO_FEATURES.format(str(files[image_id]), backbone.name))
+            problems[image_id] = str(error)
+    if not prepared:
+        return Embedded([], np.zeros((0, backbone.dim), np.float32), problems)
+    ids, features = np.array(list(prepared)), backbone.forward(list(prepared.values()))
+    usable = np.isfinite(features).all(axis=1) & features.any(axis=1)
+    names = dict(files)
+    problems |= {i: _NO_FEATURES.format(str(names[i]), backbone.name) for i in ids[~usable].tolist()}
+    return Embedded(ids[usable].tolist(), features[usable], problems)

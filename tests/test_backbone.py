@@ -124,7 +124,12 @@ def test_a_timm_backbone_gives_what_the_model_gives_in_eval_mode(tiny):
     with torch.inference_mode():
         expected = torch.nn.functional.normalize(model(torch.stack([transform(image) for image in images]))).numpy()
     features = backbone.embed(images)
-    assert features == pytest.approx(expected, abs=1e-5)
+    assert features == pytest.approx(expected, abs=1e-3)  # Pillow resizes to levels that differ by one here and there
+    prepared = [backbone.prepare(image) for image in images]
+    assert all(pixels.dtype == torch.uint8 and pixels.shape == (3, 160, 160) for pixels in prepared)
+    with torch.inference_mode():
+        unfolded = torch.nn.functional.normalize(model(backbone.normalized(prepared))).numpy()
+    assert features == pytest.approx(unfolded, abs=1e-5)
     assert (backbone.name, backbone.dim, backbone.size) == (TINY, 256, 160)
     assert backbone.embed([]).shape == (0, 256)
 

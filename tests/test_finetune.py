@@ -98,7 +98,7 @@ def test_before_the_first_step_the_predictions_are_those_of_the_head(photos, wei
     head = fit_head(embed(backbone, paths), y, 3)
     training = Training(recipe(), backbone, head)
     training._train_mode()
-    batch = torch.stack([backbone.prepare(open_upright(path)) for path in paths])
+    batch = backbone.normalized([backbone.prepare(open_upright(path)) for path in paths])
     proba = torch.softmax(training.logits(batch), dim=1).detach().numpy()
     assert proba == pytest.approx(head.predict_proba(embed(backbone, paths))[:, [0, 2]], abs=1e-4)
 
@@ -179,7 +179,7 @@ def test_out_of_memory_the_step_is_the_same_in_smaller_parts(photos, weights):
         training = Training(recipe(), backbone, fit_head(embed(backbone, paths), y, 3))
         if limited:
             training.model = Small(training.model)
-        batch = torch.stack([backbone.prepare(open_upright(path)) for path in paths[:8]])
+        batch = backbone.normalized([backbone.prepare(open_upright(path)) for path in paths[:8]])
         loss = training.step(batch, np.array([0, 1] * 4), 1)
         results.append((loss, training.head.weight.detach(), training.parts, training.take_note()))
     (loss, weight, *_), (loss_in_parts, weight_in_parts, parts, note) = results

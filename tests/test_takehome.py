@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from labelloop.backbone import load_backbone
 from labelloop.cli import main
 from labelloop.errors import BadInput, BadWeights, CannotTrain, LabelloopError
-from labelloop.images import open_upright
+from labelloop.images import open_for
 from labelloop.learning import learn
 from labelloop.predicting import model_in_charge
 from labelloop.project import Project
@@ -114,7 +114,7 @@ def of_labelloop(project: Project) -> dict[Path, np.ndarray]:
     """Probabilities of every image as labelloop itself has them."""
     model = model_in_charge(project, device="cpu", announce=silent)
     paths = [image.path for image in project.catalog.images().values()]
-    features = model.backbone.embed([open_upright(path, 2 * model.backbone.size) for path in paths])
+    features = model.backbone.embed([open_for(path, model.backbone.size) for path in paths])
     return dict(zip(paths, model.learned.head.predict_proba(features), strict=True))
 
 
@@ -246,7 +246,7 @@ def test_the_script_imports_only_what_torch_and_timm_bring():
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module.split(".")[0])
-    assert imported - set(sys.stdlib_module_names) == {"timm", "torch", "safetensors"}
+    assert imported - set(sys.stdlib_module_names) == {"timm", "torch", "torchvision", "safetensors"}
 
 
 def test_a_module_that_needs_more_of_labelloop_cannot_be_taken_home(tmp_path):
@@ -322,7 +322,7 @@ def test_onnx_gives_the_same_probabilities_for_any_number_of_images(make_project
     expected = of_labelloop(project)
     for n in (1, 5):
         paths = list(expected)[:n]
-        images = [open_upright(path, at_home.config["open_at_most"]) for path in paths]
+        images = [open_for(path, at_home.config["open_for"]) for path in paths]
         prepared = np.stack([at_home.prepare(image).numpy() for image in images])
         (found,) = session.run(["probabilities"], {"images": prepared})
         assert found == pytest.approx(np.array([expected[path] for path in paths]), abs=TOLERANCE)

@@ -139,7 +139,7 @@ def _config(
         ],
         "normalize_features": True,  # to length 1, between backbone and classifier
         "preprocessing": preprocessing,  # of timm.data.create_transform
-        "open_at_most": 2 * backbone.size,  # pixels a side, before the preprocessing
+        "open_for": backbone.size,  # pixels of a side that are looked at; a larger image is opened smaller
         "temperature": "folded into the weights",
         "labels": model.learned.labels,
         "accuracy": {
@@ -240,7 +240,7 @@ def _compare(folder: Path, model: InCharge, paths: list[Path]) -> tuple[int, flo
     compared, difference = 0, 0.0
     for path in paths:
         try:
-            image = images.open_upright(path, 2 * model.backbone.size)
+            image = images.open_for(path, model.backbone.size)
         except BadInput:
             continue  # it is not about this image
         expected = model.learned.head.predict_proba(model.backbone.embed([image]))[0]

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from timm.data.transforms_factory import create_transform
 from torch.nn.functional import normalize
+from torchvision.transforms import Compose, Resize, v2
+from torchvision.transforms.functional import pil_to_tensor
 
 Network = tuple[torch.nn.Module, Callable[[Any], torch.Tensor]]  # and what makes its input of an image
 
@@ -31,7 +33,7 @@ class Model:
 
     def probabilities(self, path: Path) -> torch.Tensor:
         """Of the classes (c,), for an image."""
-        image = self.prepare(self.images["open_upright"](path, self.config["open_at_most"]))
+        image = self.prepare(self.images["open_for"](path, self.config["open_for"]))
         with torch.inference_mode():
             return torch.softmax(self.network(image[None].to(self.device))[0].float(), 0).cpu()
 
@@ -42,7 +44,10 @@ def of_timm(folder: Path, config: dict[str, Any]) -> Network:
     network.load_state_dict(load_file(folder / "model.safetensors"))
     # The classifier was trained on features of length 1. Without this line the probabilities are wrong.
     network.get_classifier().register_forward_pre_hook(lambda layer, inputs: (normalize(inputs[0], dim=1),))
-    return network, create_transform(**config["preprocessing"], is_training=False)
+    *steps, _, scale = create_transform(**config["preprocessing"], is_training=False).transforms
+    # On bytes, which torch resizes a little otherwise, and much faster, than Pillow.
+    steps = [v2.Resize(step.size, step.interpolation) if isinstance(step, Resize) else step for step in steps]
+    return network, Compose([pil_to_tensor, *steps, lambda pixels: scale(pixels / 255)])
 
 
 def built_in(folder: Path, config: dict[str, Any]) -> Network:
