@@ -420,8 +420,8 @@ def test_killed_while_it_trains_it_is_told_and_the_next_run_goes_on(project, mon
     wait_until(lambda: len(project.jobs.get(job_id).loss) > 1)
     process.kill()
     process.wait()
-    with project.db.atomic():  # half a minute later
-        project.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 30")
+    with project.db.atomic():  # a minute later
+        project.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 60")
     killed = project.jobs.get(job_id)
     assert killed.state == "failed"
     assert killed.message.startswith("the background process stopped answering; start it again and it goes on")

@@ -19,7 +19,7 @@ JobKind = Literal["embed", "fine-tune"]
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 
 HEARTBEAT_SECONDS = 0.5  # and so a wish to stop is heard
-DEAD_AFTER_SECONDS = 20.0  # long enough for a first import of torch on a busy laptop
+DEAD_AFTER_SECONDS = 50.0  # a first import of torch takes so long at the lowest priority on a machine that is busy
 
 
 @dataclass(frozen=True, slots=True)

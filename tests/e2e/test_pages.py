@@ -244,8 +244,8 @@ def test_a_killed_worker_is_told_and_goes_on(
     folder = begin(page, app, leaves)
     os.kill(worker_of(folder), signal.SIGKILL)
     project = look(folder)
-    with project.db.conn:  # half a minute later
-        project.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 30")
+    with project.db.conn:  # a minute later
+        project.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 60")
     visit(page, "Progress")
     expect(page.get_by_text("Getting to know the images failed.")).to_be_visible()
     page.get_by_role("button", name="Go on").click()
