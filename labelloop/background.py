@@ -55,6 +55,7 @@ def embed(
 
     in_charge = project.features_in_charge
     backbone = None
+    embedded, seconds = 0, 0.0
     for scan in project.catalog.scan():
         waiting = to_embed(project, in_charge["name"])
         left = scan.total - scan.done
@@ -64,10 +65,14 @@ def embed(
         if waiting and backbone is None:
             backbone = load_backbone(in_charge["backbone"], _weights(project, in_charge["weights"]), announce=announce)
         if waiting:
+            begin, done = time.monotonic(), 0
             for done, seconds_left in _embed_into(project, in_charge["name"], backbone, waiting, stop):
                 yield Progress(total - left - len(waiting) + done, total, "getting to know the images", seconds_left)
+            embedded, seconds = embedded + done, seconds + time.monotonic() - begin
         if stop():
             return
+    if embedded:
+        yield Progress(total, total, f"got to know {embedded:,} images, {embedded / seconds:,.1f} images/s")
 
 
 def _embed_into(

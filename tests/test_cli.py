@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -212,7 +213,9 @@ def test_add_rescans_and_takes_another_folder(project, photos, tmp_path):
 
 
 def test_the_whole_loop(project, photos, tmp_path):
-    assert run("embed", project).stdout == "12 of 12 images are embedded.\n"
+    embedded = run("embed", project)
+    assert embedded.stdout == "12 of 12 images are embedded.\n"
+    assert re.search(r"^got to know 12 images, [\d,]+\.\d images/s$", embedded.stderr, re.M)
     batch = as_json("next", project, "-n", 4)
     assert len(batch) == 4
     assert set(batch[0]) == {

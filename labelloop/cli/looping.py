@@ -39,6 +39,8 @@ def embed(project: Path) -> None:
         board = read_board(opened)
     stopped = "Stopped; the same command goes on from here. " if job.state == "stopped" else ""
     there = ~board.gone
+    if job.state == "done":
+        say(job.message)
     click.echo(f"{stopped}{(board.embedded & there).sum()} of {there.sum()} images are embedded.")
 
 

@@ -58,9 +58,10 @@ class Bar:
             sys.stderr.flush()
 
     def show(self, done: int, total: int, message: str = "", seconds_left: float | None = None) -> None:
-        """Rewrite the line; without `seconds_left` it is worked out from what was done since the first call."""
+        """Rewrite the line; without `seconds_left` it is worked out from the speed since something was done."""
         now = time.monotonic()
-        self._start = self._start or (now, done)
+        if self._start is None or done == self._start[1]:
+            self._start = now, done  # until something is done: imports take seconds, and are not what goes slowly
         if not self._shown:
             return
         seconds, fresh = now - self._start[0], done - self._start[1]
