@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-AUTO_CPU, AUTO_GPU = weights.KNOWN
+NEEDS_GPU = "vit_small_patch14_reg4_dinov2.lvd142m"
+SHORT_LIST = {
+    NEEDS_GPU: "a GPU is there: a network that needs few labels (DINOv2)",
+    "tf_efficientnet_lite0.in1k": "quick without a GPU, and the most accurate of the small networks that were compared",
+    "mobilenetv2_100.ra_in1k": "quick without a GPU",
+    "vit_tiny_patch16_224.augreg_in21k_ft_in1k": "a small network",
+}
+"""What "auto" chooses from and why, best first: docs/benchmarks.md, "Backbones". Other computers' figures would not
+change the order: on a CPU, the most accurate of them is also about the fastest, and the first one is far too slow."""
+SUGGESTED = "tf_efficientnet_lite0"
 
 
 class Backbone(ABC):
@@ -195,14 +204,15 @@ def _keep_memory() -> None:
     mallopt(most_arenas, 1)
 
 
-def resolve(name: str | None = None, file: Path | None = None) -> tuple[str, str]:
+def resolve(name: str | None = None, file: Path | None = None, *, device: str = "auto") -> tuple[str, str]:
     """Which backbone a choice means, and why, in words for the person. Downloads nothing, needs no network.
 
-    No name or "auto": what fits this machine if its weights are here already, else "embedded". With a file alone, the
-    model that the file is for. Raises BadInput for an unknown name, or for a file that does not tell its model.
+    No name or "auto": the best of SHORT_LIST for this machine whose weights are here already, else "embedded". With a
+    file alone, the model that the file is for. Raises BadInput for an unknown name, or for a file that does not tell
+    its model.
     """
     if name is None or name in ("", "auto"):
-        return _resolve_file(file) if file is not None else _resolve_auto()
+        return _resolve_file(file) if file is not None else _resolve_auto(device)
     if name == "embedded":
         if file is not None:
             raise BadInput(f"the built-in features take no weights, found {file}; name its model with --backbone NAME")
@@ -219,23 +229,15 @@ def _resolve_file(file: Path) -> tuple[str, str]:
     return name, f"{file.name} holds weights of {name}"
 
 
-def _resolve_auto() -> tuple[str, str]:
-    cached = {name for name in weights.KNOWN if weights.find_in_cache(name)}
-    name, why = auto_backbone() if cached else (AUTO_CPU, "")  # whether there is a GPU takes seconds to find out
-    for candidate in (name, AUTO_CPU):
-        if candidate in cached:
-            return candidate, f"{why}; its weights are on this machine already"
+def _resolve_auto(device: str) -> tuple[str, str]:
+    for name, why in SHORT_LIST.items():
+        # Whether there is a GPU takes seconds to find out.
+        if weights.find_in_cache(name) and (name != NEEDS_GPU or pick_device(device) != "cpu"):
+            return name, f"{why}; its weights are on this machine already"
     return "embedded", (
         "built-in features, because no weights of a pretrained network are on this machine and nothing is downloaded "
-        f"unasked. On photographs a pretrained one needs far fewer labels: --backbone {name.partition('.')[0]}"
+        f"unasked. On photographs a pretrained one needs far fewer labels: --backbone {SUGGESTED}"
     )
-
-
-def auto_backbone(device: str = "auto") -> tuple[str, str]:
-    """The timm model that suits this machine, and why, whether or not its weights are here."""
-    if pick_device(device) == "cpu":
-        return AUTO_CPU, "a small network, quick on a processor without GPU"
-    return AUTO_GPU, "a GPU is there: a network that needs few labels, trained without any (DINOv2)"
 
 
 def pick_device(device: str = "auto") -> str:

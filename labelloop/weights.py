@@ -171,7 +171,12 @@ def find_in_cache(name: str) -> Path | None:
 
 
 # The models that "auto" may choose; their place on the hub is known without asking timm, whose import takes seconds.
-KNOWN = ("tf_efficientnet_lite0.in1k", "vit_small_patch14_reg4_dinov2.lvd142m")
+KNOWN = (
+    "tf_efficientnet_lite0.in1k",
+    "mobilenetv2_100.ra_in1k",
+    "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    "vit_small_patch14_reg4_dinov2.lvd142m",
+)
 
 
 def _on_hub(name: str) -> tuple[str | None, str | None, tuple[str, ...]]:

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from labelloop import embedded
-from labelloop.backbone import AUTO_CPU, Embedded, load_backbone, resolve
+from labelloop import embedded, weights
+from labelloop.backbone import NEEDS_GPU, SHORT_LIST, Embedded, load_backbone, resolve
 from labelloop.errors import BadInput, BadWeights
 from labelloop.images import open_upright
 
@@ -235,10 +235,32 @@ def test_an_omitted_choice_is_embedded_until_the_cache_has_a_better_one(hub, sta
     name, why = resolve()
     assert name == "embedded"
     assert "nothing is downloaded unasked" in why
-    put_in_cache(hub, AUTO_CPU, state)
-    name, why = resolve("auto")
-    assert name == AUTO_CPU
-    assert "on this machine already" in why
+    assert "--backbone tf_efficientnet_lite0" in why
+
+
+@pytest.mark.parametrize(
+    ("cached", "device", "chosen"),
+    [
+        (("vit_tiny_patch16_224.augreg_in21k_ft_in1k",), "cpu", "vit_tiny_patch16_224"),
+        (("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "mobilenetv2_100.ra_in1k"), "cpu", "mobilenetv2_100"),
+        (("mobilenetv2_100.ra_in1k", "tf_efficientnet_lite0.in1k"), "cpu", "tf_efficientnet_lite0"),
+        (("tf_efficientnet_lite0.in1k",), "cuda", "tf_efficientnet_lite0"),
+        (("tf_efficientnet_lite0.in1k", NEEDS_GPU), "cpu", "tf_efficientnet_lite0"),
+        (("tf_efficientnet_lite0.in1k", NEEDS_GPU), "cuda", "vit_small_patch14_reg4_dinov2"),
+        ((NEEDS_GPU,), "cpu", "embedded"),
+    ],
+)
+def test_auto_takes_the_best_of_its_short_list_that_is_cached(hub, state, cached, device, chosen):
+    for name in cached:
+        put_in_cache(hub, name, state)
+    name, why = resolve("auto", device=device)
+    assert name.partition(".")[0] == chosen
+    assert ("on this machine already" in why) == (chosen != "embedded")
+    assert ("a GPU is there" in why) == (chosen == "vit_small_patch14_reg4_dinov2")
+
+
+def test_every_network_of_the_short_list_is_found_without_asking_timm():
+    assert set(SHORT_LIST) == set(weights.KNOWN)
 
 
 def test_a_choice_is_kept_and_a_file_may_name_its_model(tiny, tmp_path):
