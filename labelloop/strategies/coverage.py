@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelloop.cores import BLOCK
+from labelloop.cores import BLOCK, one_thread
 from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.distances import read_unit
 from labelloop.strategies.registry import strategy
@@ -36,10 +36,8 @@ def prob_cover(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     rows come last, the least alike first. O(m² d) for m = min(open rows, 4096), again for each m picks, and O(m d) for
     each label; O(m²) memory, 120 MB at most.
     """
-    from threadpoolctl import threadpool_limits
-
     left, picks, counts = pool.unlabeled, np.empty(0, np.int64), list[int]()
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread():
         while len(picks) < n:
             part = left if len(left) <= PART else np.sort(rng.choice(left, PART, replace=False))
             X = read_unit(pool, part)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from labelloop.cores import one_thread
 from labelloop.strategies.contract import Scores, in_order
 from labelloop.strategies.distances import Picks, at_most, central, kernel, nearest, read
 from labelloop.strategies.registry import strategy
@@ -57,10 +58,8 @@ def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Picks:
     A row x is covered by max exp(-|x - s|² / r²) over the labeled and chosen s. The radius r follows the labels: r² is
     the mean squared distance from a labeled row to its nearest other one.
     """
-    from threadpoolctl import threadpool_limits
-
     parts, picks, left = list[tuple[Ints, Ints, Bools]](), np.empty(0, np.int64), pool.unlabeled
-    with threadpool_limits(1):  # products on two threads end in other digits: the same seed must give the same picks
+    with one_thread():  # products on two threads end in other digits: the same seed must give the same picks
         while len(picks) < n:
             rows, candidates = _window(left, weight, rng)
             centers = np.concatenate([at_most(pool.covered, LABELED, rng), picks[-LABELED:]])

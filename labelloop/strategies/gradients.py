@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from labelloop.cores import BLOCK
+from labelloop.cores import BLOCK, one_thread
 from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.distances import read
 from labelloop.strategies.registry import strategy
@@ -41,10 +41,8 @@ def badge(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     probabilities once, O(n c), then the features of those k rows that come near being picked, O(k b (c + d)): a few
     times the batch of b on usual pools, all rows at worst. O(n) memory.
     """
-    from threadpoolctl import threadpool_limits
-
     luck = rng.standard_exponential(len(pool.unlabeled))
-    with threadpool_limits(1, user_api="blas"):  # its products are small: two threads take twice as long
+    with one_thread():  # its products are small: two threads take twice as long
         race = Race(pool, luck)
         places = race.run(n)
     share = dict(zip(race.rows[places].tolist(), race.norm[places] / (race.norm.max() or 1), strict=True))

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from labelloop.cores import one_thread
 from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.distances import Picks, at_most, read
 from labelloop.strategies.diversity import herd
@@ -72,9 +73,7 @@ def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
 
 def _of_all(pool: Pool, weigh: Weigh) -> Floats:
     """The weight of every row (len(pool),), block by block: a million images would not fit at once."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # the same seed must give the same picks on any number of threads
+    with one_thread():  # the same seed must give the same picks on any number of threads
         rows = np.arange(len(pool))
         parts = [weigh(rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK)]
     return np.concatenate(parts or [np.empty(0, np.float32)])

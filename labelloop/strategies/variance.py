@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labelloop.cores import one_thread
 from labelloop.strategies.distances import Picks, at_most, blocks, kernel, read_unit
 from labelloop.types import Bools, Floats, Ints, Pool
 
@@ -71,10 +72,8 @@ def most_informative(
     unless told. Cost of b picks among n rows of d features, with m labels: O(n + w (m² + (m + c) d + b c)) time and
     O(w (c + m)) memory, w and c at most WINDOW and CANDIDATES: hardly more for a million rows than for ten thousand.
     """
-    from threadpoolctl import threadpool_limits
-
     parts, picks, left = list[tuple[Ints, Ints, Bools]](), np.empty(0, np.int64), pool.unlabeled
-    with threadpool_limits(1):  # products on two threads end in other digits: the same seed must give the same picks
+    with one_thread():  # products on two threads end in other digits: the same seed must give the same picks
         while len(picks) < n:
             rows = rng.permutation(left)[:WINDOW]
             weight = weigh(rows)
