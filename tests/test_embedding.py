@@ -3,14 +3,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from labelloop.backbone import Backbone
-from labelloop.embedding import embed_missing
+from labelloop.backbone import Backbone, load_backbone
+from labelloop.cores import threads
+from labelloop.embedding import MOST_THREADS, embed_missing
 from labelloop.features import FeatureStore
+from labelloop.images import open_for
 
 
 class RedCounter(Backbone):
@@ -151,3 +157,35 @@ def test_after_a_kill_at_most_two_batches_a_thread_are_embedded_twice(tmp_path, 
     list(embed_missing(paths, store, backbone, on_problem=unexpected))
     assert sorted(backbone.seen) == [k for k in range(1, 101) if not done[k - 1 : k].any()]
     assert store.read()[0][:, 0].tolist() == list(range(1, 101))
+
+
+class Together(RedCounter):
+    """Goes on only when as many threads as there should be are at it."""
+
+    def __init__(self):
+        super().__init__()
+        self.barrier = threading.Barrier(threads(MOST_THREADS))
+
+    def forward(self, prepared):
+        self.barrier.wait(timeout=60)
+        return super().forward(prepared)
+
+
+def test_every_thread_takes_a_batch_by_itself(tmp_path, store):
+    paths = draw(tmp_path / "images", 4 * threads(MOST_THREADS))
+    through = list(embed_missing(paths, store, Together(), on_problem=unexpected))
+    assert through == list(range(4, len(paths) + 1, 4))
+    assert store.read()[0][:, 0].tolist() == list(range(1, len(paths) + 1))
+
+
+def test_a_network_of_timm_gives_the_same_and_torch_has_its_threads_again(tmp_path):
+    torch.manual_seed(1)
+    save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "test_efficientnet.safetensors")
+    backbone = load_backbone("test_efficientnet", tmp_path / "test_efficientnet.safetensors", device="cpu")
+    paths = draw(tmp_path / "images", 20)
+    store = FeatureStore.create(tmp_path / "of_timm", backbone.dim, {})
+    before = torch.get_num_threads()
+    assert list(embed_missing(paths, store, backbone, on_problem=unexpected)) == [8, 16, 20]
+    assert torch.get_num_threads() == before
+    expected = backbone.embed([open_for(path, backbone.size) for _, path in paths])
+    assert store.read()[0] == pytest.approx(expected, abs=1e-6)

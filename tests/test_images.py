@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labelloop.errors import BadInput
-from labelloop.images import MAX_PIXELS, Checked, check, find_files, open_upright, thumbnail
+from labelloop.images import MAX_PIXELS, Checked, check, find_files, open_for, open_upright, thumbnail
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
 NOT_AN_IMAGE = "not an image (JPEG, PNG, WebP, BMP, GIF or TIFF)"
@@ -422,6 +422,43 @@ def test_a_shrunken_photo_looks_like_the_whole_one_shrunken(tmp_path):
     ours = np.asarray(open_upright(tmp_path / "x.jpg", 100), dtype=float)
     fair = np.asarray(open_upright(tmp_path / "x.jpg").resize((100, 75), Image.Resampling.LANCZOS), dtype=float)
     assert np.abs(ours - fair).mean() < 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("stored", "opened"),
+    [
+        ((300, 200), (300, 200)),  # not twice 150: left alone, and nothing is enlarged
+        ((449, 300), (225, 150)),  # 100 × 1.5 is what the shorter side keeps
+        ((1300, 900), (325, 225)),  # a sixth would be enough: the decoder has halves, quarters and eighths
+        ((2000, 100), (400, 20)),  # at most four times 100
+    ],
+)
+def test_an_image_for_a_network_is_made_smaller_by_whole_factors(tmp_path, kind, stored, opened):
+    (tmp_path / "x").write_bytes(encoded(noise(stored), kind))
+    if kind == "PNG" and stored == (1300, 900):
+        opened = (217, 150)
+    assert open_for(tmp_path / "x", 100).size == opened
+
+
+def test_an_image_for_a_network_is_upright_and_looks_like_the_whole_one_shrunken(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    smooth = noise((8, 6)).resize((800, 600), Image.Resampling.BICUBIC)
+    for kind in ("JPEG", "PNG"):
+        (tmp_path / "x").write_bytes(encoded(smooth, kind, exif=exif))
+        whole, small = open_upright(tmp_path / "x"), open_for(tmp_path / "x", 100)
+        assert (whole.size, small.size) == ((600, 800), (150, 200))
+        fair = whole.resize((150, 200), Image.Resampling.LANCZOS)
+        assert np.abs(np.asarray(small, dtype=float) - np.asarray(fair, dtype=float)).mean() < 2
+
+
+def test_an_image_for_a_network_that_is_cut_or_gone_is_told_by_name(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(encoded(noise((900, 700)), "JPEG")[:-2000])
+    with pytest.raises(BadInput, match=r"image '.*x\.jpg': truncated"):
+        open_for(tmp_path / "x.jpg", 100)
+    with pytest.raises(BadInput, match="no such file"):
+        open_for(tmp_path / "y.jpg", 100)
 
 
 # --------------------------------------------------------------------------------------------------------- thumbnails
