@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
 from PIL import Image
@@ -98,6 +99,14 @@ def test_answers_that_make_no_sense_are_refused(page, answer):
     assert reply.json()["error"]
     assert reply.json()["seq"] == 1  # so that the page can drop this one and send the rest
     assert list(page.live.project.log.since()) == []
+
+
+@pytest.mark.parametrize(("size", "side"), [("view", 1280), ("full", 2000)])
+def test_a_large_image_comes_reduced_and_for_a_closer_look_whole(page, size, side):
+    large = draw(page.live.project.catalog.image(1).path.with_name("large.png"), (9, 9, 9), (2000, 500))
+    list(page.live.project.catalog.scan())
+    reply = page.get(f"{page.base}/{size}/{page.live.project.catalog.find(large)}")
+    assert Image.open(BytesIO(reply.content)).size == (side, side // 4)
 
 
 def test_a_full_disk_answers_not_saved(page):

@@ -12,9 +12,9 @@ from labelloop.errors import BadInput
 from labelloop.images import thumbnail
 from labelloop.project import Image, Project
 
-SIZES = {"thumb": 256, "view": 1280}  # longest side, pixels
+SIZES = {"thumb": 256, "view": 1280, "full": 6000}  # longest side, pixels
 VIEWS_IN_MEMORY = 96
-LARGEST_ORIGINAL = 500_000  # bytes
+LARGEST_ORIGINAL = {"view": 500_000, "full": 50_000_000}  # bytes
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 _views: OrderedDict[tuple[Path, str, int], tuple[bytes, str]] = OrderedDict()
@@ -23,7 +23,8 @@ _lock = threading.Lock()
 
 def picture(project: Project, size: str, image_id: int) -> tuple[bytes, str]:
     """An image at one of SIZES: encoded bytes and media type. Raises BadInput when it is unknown or unreadable."""
-    return _thumb(project, image_id) if size == "thumb" else _view(project, image_id)
+    make = {"thumb": _thumb, "view": _view, "full": _full}[size]
+    return make(project, image_id)
 
 
 def _thumb(project: Project, image_id: int) -> tuple[bytes, str]:
@@ -48,8 +49,8 @@ def _view(project: Project, image_id: int) -> tuple[bytes, str]:
             _views.move_to_end(key)
             return _views[key]
     image = _image(project, image_id)
-    if max(image.width, image.height) <= SIZES["view"] and is_plain_jpeg(image.path):
-        return image.path.read_bytes(), "image/jpeg"  # a browser shows it as it is, and no time is spent on it
+    if _is_fine(image, "view"):
+        return image.path.read_bytes(), "image/jpeg"
     made = thumbnail(image.path, SIZES["view"])
     with _lock:
         _views[key] = made
@@ -58,10 +59,23 @@ def _view(project: Project, image_id: int) -> tuple[bytes, str]:
     return made
 
 
-def is_plain_jpeg(path: Path) -> bool:
-    """Whether a file is a small JPEG in grey or RGB, which every browser shows as labelloop would."""
+def _full(project: Project, image_id: int) -> tuple[bytes, str]:
+    """For a closer look: asked for now and then, so it is made each time."""
+    image = _image(project, image_id)
+    if _is_fine(image, "full"):
+        return image.path.read_bytes(), "image/jpeg"
+    return thumbnail(image.path, SIZES["full"])
+
+
+def _is_fine(image: Image, size: str) -> bool:
+    """Whether a browser can show the file as it is, and no time is spent on it."""
+    return max(image.width, image.height) <= SIZES[size] and is_plain_jpeg(image.path, LARGEST_ORIGINAL[size])
+
+
+def is_plain_jpeg(path: Path, largest: int) -> bool:
+    """Whether a file of at most so many bytes is a JPEG in grey or RGB, which browsers show as labelloop would."""
     try:
-        if path.stat().st_size > LARGEST_ORIGINAL:
+        if path.stat().st_size > largest:
             return False
         with PIL.Image.open(path, formats=["JPEG"]) as image:  # reads the header only
             return image.mode in ("L", "RGB")

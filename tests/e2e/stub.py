@@ -252,6 +252,7 @@ def routes(project: Project) -> list[Any]:
         Route(f"{BASE}/answers", answers, methods=["POST"]), Route(f"{BASE}/classes", classes, methods=["POST"]),
         Route(f"{BASE}/jobs", jobs, methods=["POST"]), Route(f"{BASE}/recent", recent), Route(f"{BASE}/review", review),
         Route(f"{BASE}/thumb/{{id:int}}", picture), Route(f"{BASE}/view/{{id:int}}", picture),
+        Route(f"{BASE}/full/{{id:int}}", picture),
         Mount("/ll/static", Static(directory=STATIC)),
     ]  # fmt: skip
 

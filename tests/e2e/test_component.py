@@ -655,6 +655,49 @@ def test_help_names_the_keys_and_any_key_closes_it(page: Page, stub: Stub) -> No
     assert project.log == []
 
 
+def magnified(page: Page) -> float:
+    """How many times larger the picture is shown than it fits."""
+    transform = page.locator(".frame img").evaluate("(img) => getComputedStyle(img).transform")
+    return 1.0 if transform == "none" else float(transform.removeprefix("matrix(").split(",")[0])
+
+
+def test_space_looks_closer_where_the_mouse_is_until_the_next_image(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    box = page.locator(".frame").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    press(page, " ")
+    assert magnified(page) == 2  # it is a small picture, and shown larger than it is already
+    assert page.locator(".frame").evaluate("(frame) => frame.style.getPropertyValue('--x')") == "25.0%"
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"])
+    assert page.locator(".frame").evaluate("(frame) => frame.style.getPropertyValue('--x')") == "50.0%"
+    press(page, " ")
+    assert magnified(page) == 1
+    press(page, " ", "1")
+    expect_image(page, 2)
+    assert magnified(page) == 1
+    press(page, " ", "Escape")
+    assert magnified(page) == 1
+    saved(page)
+    assert said(project) == [(1, "label", 0)]
+
+
+def test_a_closer_look_at_a_large_picture_has_all_its_pixels(page: Page, stub: Stub) -> None:
+    server = stub()
+    item = server.project.item
+    server.project.item = lambda image: {**item(image), "w": 4000, "h": 3000}
+    open_page(page, server)
+    press(page, " ")
+    expect(page.locator(".frame img")).to_have_attribute("src", re.compile(r"/full/1$"))
+    assert magnified(page) > 3
+    press(page, " ")
+    expect_image(page, 1)
+    press(page, " ", "1")
+    expect_image(page, 2)
+    press(page, "ArrowLeft")
+    expect_image(page, 1)
+
+
 def test_fine_tuning_is_told_from_its_start_to_its_outcome(page: Page, stub: Stub) -> None:
     project = open_page(page, stub())
     press(page, "t")
@@ -667,7 +710,7 @@ def test_fine_tuning_is_told_from_its_start_to_its_outcome(page: Page, stub: Stu
     verdict = "5 of 6 right, 4 before: the new model is in charge (all the numbers)"
     project.job |= {"state": "done", "message": verdict, "seconds_left": None}
     press(page, "1")
-    expect(job).to_have_text("fine-tuned: 5 of 6 right, 4 before: the new model is in charge")
+    expect(job).to_have_text("5 of 6 right, 4 before: the new model is in charge")
     expect(job).to_have_attribute("title", verdict)
     page.reload()
     expect(page.locator(".frame img")).to_be_visible()

@@ -25,6 +25,10 @@ export class Api {
     return `${this.base}/view/${id}`;
   }
 
+  full(id) {
+    return `${this.base}/full/${id}`;
+  }
+
   state() {
     return this.#get("state");
   }

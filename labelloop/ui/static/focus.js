@@ -4,6 +4,7 @@ import { h, hue, plural, setText } from "./dom.js";
 import { Pictures } from "./pictures.js";
 import { Reserve } from "./reserve.js";
 import { Strip } from "./strip.js";
+import { Zoom } from "./zoom.js";
 
 const AHEAD = 14;
 const BEHIND = 3;
@@ -34,6 +35,7 @@ export class Focus {
     this.reserve = new Reserve(api, session, () => !session.isAway && !this.pictures.isLoading);
     this.strip = new Strip({ thumb: (id) => this.reserve.picture(id)?.src ?? api.thumb(id), open: on.open });
     this.frame = h("div", { class: "frame" });
+    this.zoom = new Zoom(this.frame, (id) => api.full(id));
     this.badge = h("div", { class: "badges" });
     this.message = h("div", { class: "empty", role: "status" });
     this.reason = h("span", { class: "reason" });
@@ -100,12 +102,14 @@ export class Focus {
     this.shown = item;
     this.#since = 0;
     this.#swapped = performance.now();
+    this.zoom.off();
     this.frame.replaceChildren(this.pictures.get(item.id));
     requestAnimationFrame((now) => this.shown === item && (this.#since = now));
   }
 
   #clear() {
     this.shown = null;
+    this.zoom.off();
     this.frame.replaceChildren();
   }
 

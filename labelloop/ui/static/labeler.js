@@ -228,6 +228,8 @@ class Labeler {
     else if (action === "skip" || action === "unsure") this.#answer({ kind: action }, "human", event);
     else if (action === "accept") this.#accept(item, event);
     else if (action === "back" || action === "forward") this.#step(action === "back" ? -1 : 1);
+    else if (action === "zoom" && this.focus.shown) this.focus.zoom.toggle(this.focus.shown);
+    else if (action === "close") this.focus.zoom.off();
     else if (action === "flag" && item) this.toast.say(session.flag([item]) ? "flagged" : "flag removed");
     else if (action === "note" && item) return this.note.open([item]);
     this.#draw();

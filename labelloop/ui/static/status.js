@@ -91,7 +91,7 @@ function duration(seconds) {
 
 /** The decision without its fine print, which Progress shows. */
 function outcome({ message }) {
-  return `fine-tuned: ${message.split(" (")[0]}`;
+  return message.split(" (")[0];
 }
 
 function said({ outbox, trouble }, refused) {
