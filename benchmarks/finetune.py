@@ -9,7 +9,8 @@
 All train on random labels of real photographs with a small network at a small image size on one core, make the features
 anew, fit a head on them and ask it about 500 test images. What is in CACHE already is not run again; `report` prints
 the tables of what is there. `projects` are fine-tunes with settings that are meant to be bad, for the rule.
-`versus` wants a Python with fastai: `python -m venv VENV && VENV/bin/pip install fastai timm`.
+`versus` takes a Python with fastai (`python -m venv VENV && VENV/bin/pip install fastai timm`); without it, ours runs
+alone.
 Left out: sizes that need a GPU.
 """
 
@@ -117,6 +118,8 @@ def versus(options: argparse.Namespace) -> None:
     bench = Bench(options.cache)
     for photos, n, seed in bench.cells(options):
         bench.tuned(photos, n, seed, "versus", "ours")
+        if options.peer_python is None:
+            continue
         bench.fastai(photos, n, seed, FASTAI_EPOCHS, options.peer_python)
         epochs = batch_and_epochs(n, on_cpu=True)[1] - 1
         if epochs > FASTAI_EPOCHS:
@@ -206,7 +209,7 @@ def main() -> None:
         command.add_argument("--seeds", type=int, nargs="+", default=[0])
         command.set_defaults(run=run)
         if run is versus:
-            command.add_argument("--peer-python", type=Path, required=True)
+            command.add_argument("--peer-python", type=Path)
         if run is recipes:
             command.add_argument("--recipes", nargs="+", choices=RECIPES)
     one = commands.add_parser("report")

@@ -77,7 +77,7 @@ def test_the_decision_is_told_with_its_numbers():
     found = Comparison(50, 45, 40, 6, 1, 0.984)
     assert in_words(found, 30) == (
         "45 of 50 answers right after fine-tuning, 40 before: the new model is in charge (30 held-out answers and 20 "
-        "labels set aside; right only after: 6, only before: 1; better with a certainty of 98%, wanted 80%)"
+        "labels set aside; right only after: 6, only before: 1; better with a certainty of 98%, wanted 70%)"
     )
     assert "(50 held-out answers; " in in_words(found, 50)
 
