@@ -18,8 +18,7 @@ def test_it_undoes_the_shrunk_covariance_within_classes():
     covariance = apart.T @ apart / 400
     expected = shrunk_covariance(covariance / (np.trace(covariance) / 6), shrinkage=metric.SHRUNK)
     learned = metric.learn(PLACES, INDEX, np.ones(400), 3)
-    assert np.allclose(learned, learned.T, atol=1e-5)
-    assert np.allclose(learned @ expected @ learned, np.eye(6), atol=1e-3)
+    assert np.allclose(learned.T @ expected @ learned, np.eye(6), atol=1e-3)
 
 
 def test_weights_count_rows():
@@ -41,7 +40,7 @@ def test_a_class_of_one_image_changes_no_covariance():
 def test_only_some_directions_are_seen_otherwise():
     features = StandardScaler().fit_transform(PLACES).astype(np.float32)
     directions = np.eye(6, 2, dtype=np.float32)
-    seen = metric.see(features, directions, np.array([[2, 0.5], [0.5, 3]], np.float32))
+    seen = metric.see(features, directions, np.array([[2, 0], [0.5, 3]], np.float32))
     assert np.allclose(seen[:, 2:], features[:, 2:])
     assert np.allclose(seen[:, 0], 2 * features[:, 0] + 0.5 * features[:, 1], atol=1e-5)
-    assert np.allclose(seen[:, 1], 0.5 * features[:, 0] + 3 * features[:, 1], atol=1e-5)
+    assert np.allclose(seen[:, 1], 3 * features[:, 1], atol=1e-5)

@@ -23,7 +23,7 @@ DIRECTIONS = 256
 CANDIDATES = 40  # images that may be neighbours of an image, whatever the metric
 NEIGHBOURS = 15
 SHARPNESS = 4  # a link weighs similarity to this power
-STEP = 512  # rows compared at a time
+STEP, CANDIDATE_STEP = 512, 64  # rows compared at a time, with all others or with their candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def nearest(X: Floats, among: Floats, k: int) -> tuple[Ints, Floats]:
         near = np.argpartition(like, len(among) - k, axis=1)[:, len(among) - k :]
         return near, np.clip(np.take_along_axis(like, near, axis=1), 0, 1)
 
-    return _by_blocks(block, len(X), k)
+    return _by_blocks(block, len(X), k, STEP)
 
 
 def _best_of(candidates: Ints, seen: Floats) -> tuple[Ints, Floats]:
@@ -100,19 +100,19 @@ def _best_of(candidates: Ints, seen: Floats) -> tuple[Ints, Floats]:
 
     def block(place: slice) -> tuple[Ints, Floats]:
         near = candidates[place]
-        like = np.take_along_axis(seen[place] @ seen.T, near, axis=1)
+        like = np.matmul(seen[near], seen[place][:, :, None])[:, :, 0]
         like[near == np.arange(place.start, place.stop)[:, None]] = -1
         best = np.argpartition(like, near.shape[1] - k, axis=1)[:, near.shape[1] - k :]
         return np.take_along_axis(near, best, axis=1), np.clip(np.take_along_axis(like, best, axis=1), 0, 1)
 
-    return _by_blocks(block, len(seen), k)
+    return _by_blocks(block, len(seen), k, CANDIDATE_STEP)
 
 
-def _by_blocks(block: Any, n: int, k: int) -> tuple[Ints, Floats]:
+def _by_blocks(block: Any, n: int, k: int, step: int) -> tuple[Ints, Floats]:
     if not n or not k:
         return np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
     with workers() as executor:
-        parts = each(executor, n, block, step=STEP)
+        parts = each(executor, n, block, step=step)
     return np.concatenate([near for near, _ in parts]), np.concatenate([like for _, like in parts])
 
 
