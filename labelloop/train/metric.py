@@ -22,7 +22,7 @@ SHRUNK = 0.3  # share of the identity; 0.2 to 0.5 came out alike
 def learn(places: Floats, index: Ints, weights: NDArray[np.floating[Any]], c: int) -> Floats:
     """The metric (k, k) for places (m, k) of classes index (m,) below c, each with its weight.
 
-    A place times the metric is where it is then seen. Images that are all alike teach none: distances keep their ratios.
+    A place times the metric is where it is then seen. Of images that are all alike nothing is learned.
     """
     from scipy import sparse
     from scipy.linalg import cholesky, solve_triangular
