@@ -107,7 +107,9 @@ class TimmBackbone(Backbone):
         self.device = torch.device(device)
         self.batch = 8 if device == "cpu" else 64  # larger ones are no faster on a CPU: activations leave the cache
         self._steps, self._mean, self._std = _on_bytes(self.config, self.device)
-        self._turn = Semaphore(2)  # on a GPU, one batch is copied while another one is computed
+        # On a GPU, one batch is copied while another one is computed. Apple's has to be used by one thread at a time.
+        turns: dict[str, AbstractContextManager[Any]] = {"cpu": nullcontext(), "cuda": Semaphore(2)}
+        self._turn = turns.get(self.device.type, Semaphore(1))
         _keep_memory()
         fast = folded(loaded.model, self.config["input_size"])
         self.model = loaded.model.to(memory_format=torch.channels_last).to(self.device)
@@ -150,9 +152,10 @@ class TimmBackbone(Backbone):
         import torch
 
         pixels = torch.stack(list(prepared)).contiguous(memory_format=torch.channels_last)
-        if self.device.type == "cuda":
+        on_cuda = self.device.type == "cuda"
+        if on_cuda:
             pixels = pixels.pin_memory()  # so that the copy need not be waited for
-        batch = pixels.to(self.device, non_blocking=True).float()
+        batch = pixels.to(self.device, non_blocking=on_cuda).float()
         return batch.sub_(self._mean).div_(self._std)
 
     def forward(self, prepared: Sequence[Tensor]) -> Floats:
@@ -160,12 +163,12 @@ class TimmBackbone(Backbone):
         import torch
         from torch.nn.functional import normalize
 
-        on_gpu = self.device.type == "cuda"
-        with torch.inference_mode(), self._turn if on_gpu else nullcontext():
+        on_cuda = self.device.type == "cuda"
+        with torch.inference_mode(), self._turn:
             batch = self.normalized(prepared)
-            with torch.autocast(self.device.type, torch.float16, enabled=on_gpu):
+            with torch.autocast("cuda", torch.float16) if on_cuda else nullcontext():
                 features = self._network(batch).float()
-            if on_gpu and not features.isfinite().all():  # a few networks need the range of full precision
+            if on_cuda and not features.isfinite().all():  # a few networks need the range of full precision
                 features = self._network(batch)
             rows: Floats = normalize(features, dim=1).cpu().numpy()
         return rows

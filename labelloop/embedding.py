@@ -70,10 +70,10 @@ def _not_done(paths: Iterable[tuple[int, Path]], store: FeatureStore) -> tuple[F
 
 
 def _in_order(
-    executor: Executor, ahead: int, chunks: Iterable[Files], work: Callable[[Files], Embedded]
-) -> Iterator[Embedded]:
+    executor: Executor, ahead: int, chunks: Iterable[Files], work: Callable[[Files], Outcome]
+) -> Iterator[Outcome]:
     """What becomes of each chunk, in order; at most `ahead` of them are begun before the first is asked for."""
-    queue: deque[Future[Embedded]] = deque()
+    queue: deque[Future[Outcome]] = deque()
     for chunk in chunks:
         queue.append(executor.submit(work, chunk))
         if len(queue) >= ahead:
@@ -83,7 +83,7 @@ def _in_order(
 
 
 @dataclass(frozen=True)
-class Embedded:
+class Outcome:
     """What became of some files: features (k, d) of images `ids` (k), and why others have none, by id."""
 
     ids: list[int]
@@ -94,7 +94,7 @@ class Embedded:
 _NO_FEATURES = "image {!r}: {} computes NaN, infinity or only zeros from it; replace the image, or use another backbone"
 
 
-def _embed(files: Files, backbone: Backbone) -> Embedded:
+def _embed(files: Files, backbone: Backbone) -> Outcome:
     """From the disk to features, in the thread that calls it."""
     prepared, problems = {}, {}
     for image_id, path in files:
@@ -103,9 +103,9 @@ def _embed(files: Files, backbone: Backbone) -> Embedded:
         except BadInput as error:
             problems[image_id] = str(error)
     if not prepared:
-        return Embedded([], np.zeros((0, backbone.dim), np.float32), problems)
+        return Outcome([], np.zeros((0, backbone.dim), np.float32), problems)
     ids, features = np.array(list(prepared)), backbone.forward(list(prepared.values()))
     usable = np.isfinite(features).all(axis=1) & features.any(axis=1)
     names = dict(files)
     problems |= {i: _NO_FEATURES.format(str(names[i]), backbone.name) for i in ids[~usable].tolist()}
-    return Embedded(ids[usable].tolist(), features[usable], problems)
+    return Outcome(ids[usable].tolist(), features[usable], problems)

@@ -1,8 +1,8 @@
 """Batch norms folded into the convolutions before them: a network for use only, with the same answers, sooner.
 
 A batch norm that has stopped learning is a factor and an offset a channel, which the weights of a convolution can take
-up; on a CPU that saves a quarter of the time of a small network. Which norm follows which convolution is seen from
-what they pass on for a plain image, not from names, so it holds for all of timm's architectures. Left out: training
+up; on a CPU that saves an eighth of the time of tf_efficientnet_lite0. Which norm follows which convolution is seen
+from what they pass on for an image, not from names, so it holds for all of timm's architectures. Left out: training
 and export, which need the network as it was.
 """
 
@@ -25,6 +25,8 @@ def folded(model: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
     """
     import torch
 
+    if not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        return model
     noise = torch.rand(1, *input_size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode(False), torch.no_grad():
         pairs = _pairs(model, noise)
