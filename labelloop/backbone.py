@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelloop import embedded, weights
+from labelloop.cores import one_thread
 from labelloop.errors import BadInput, BadWeights
 from labelloop.folding import folded
 from labelloop.types import Floats
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 NEEDS_GPU = "vit_small_patch14_reg4_dinov2.lvd142m"
 SHORT_LIST = {
     NEEDS_GPU: "a GPU is there: a network that needs few labels (DINOv2)",
-    "tf_efficientnet_lite0.in1k": "quick without a GPU, and the most accurate of the small networks that were compared",
-    "mobilenetv2_100.ra_in1k": "quick without a GPU",
+    "tf_efficientnet_lite0.in1k": "quick without a GPU, and among the most accurate of the small networks that were compared",
+    "mobilenetv2_100.ra_in1k": "quick without a GPU, and level with the best of the small networks",
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k": "a small network",
 }
-"""What "auto" chooses from and why, best first: docs/benchmarks.md, "Backbones". Other computers' figures would not
-change the order: on a CPU, the most accurate of them is also about the fastest, and the first one is far too slow."""
+"""What "auto" chooses from and why, best first: docs/benchmarks.md, "Backbones". No computer's own speed would change
+the order: on a CPU the two most accurate ones are also the fastest, and the one that needs a GPU is far too slow."""
 SUGGESTED = "tf_efficientnet_lite0"
 
 
@@ -79,6 +80,10 @@ class Embedded(Backbone):
     size = embedded.SIDE
     weights_id = embedded.VERSION
     batch = 64
+
+    def shared_by(self, threads: int) -> AbstractContextManager[None]:
+        """The network is too small for BLAS to share among its own threads: on a busy machine that took 4 times as long."""
+        return one_thread()
 
     def prepare(self, image: Image) -> Floats:
         """The features themselves: they need no batch."""
