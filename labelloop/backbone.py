@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NEEDS_GPU = "vit_small_patch14_reg4_dinov2.lvd142m"
 SHORT_LIST = {
     NEEDS_GPU: "a GPU is there: a network that needs few labels (DINOv2)",
-    "tf_efficientnet_lite0.in1k": "quick without a GPU, and among the most accurate of the small networks that were compared",
+    "tf_efficientnet_lite0.in1k": "quick without a GPU, and among the most accurate of the small networks compared",
     "mobilenetv2_100.ra_in1k": "quick without a GPU, and level with the best of the small networks",
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k": "a small network",
 }
