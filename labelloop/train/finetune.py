@@ -1,9 +1,10 @@
 """Fine-tuning: a generator of epochs that trains backbone and head together on the labels so far.
 
 It begins where the frozen features left off (LP-FT: Kumar et al., 2022, Fine-tuning can distort pretrained features):
-pretrained weights and a head fitted on them, so the first predictions are those that the person has already seen.
+pretrained weights and a head fitted on them, so the first predictions are those already seen; and so every time, as the
+last fine-tuned weights, shrunk and perturbed (Ash & Adams, 2020) or not, were not clearly better (docs/benchmarks.md).
 Layers near the image learn more slowly than those near the head, and batch-norm statistics stay what they were while
-labels are few. Rates and length are in recipe.py; the length follows from the number of labels.
+labels are few. Rates and length are in recipe.py.
 
 The folder `out` gets checkpoint.pt after every epoch, from which a killed run goes on as if nothing had happened, then
 model.safetensors (timm's names, classifier included; it expects features of unit length) and, last of all, model.json.
@@ -237,8 +238,7 @@ class Training:
 
         weight = torch.zeros(self.recipe.n_classes, self.base.dim)
         bias = torch.full((self.recipe.n_classes,), -math.inf)
-        weight[self.present] = self.head.weight.detach().cpu()
-        bias[self.present] = self.head.bias.detach().cpu()
+        weight[self.present], bias[self.present] = self.head.weight.detach().cpu(), self.head.bias.detach().cpu()
         return weight, bias
 
     def _backward(self, images: Tensor, labels: Tensor) -> float:
