@@ -1,18 +1,22 @@
 """The labeling page in a real Chromium, on the real server: how fast it paints, and that it loses nothing.
 
     python benchmarks/labeling_page.py keys IMAGES [--keys 200]      one key every 300 ms, one at a time
-    python benchmarks/labeling_page.py training IMAGES --backbone NAME --weights FILE      the same while it fine-tunes
+    python benchmarks/labeling_page.py training IMAGES --backbone NAME --weights FILE
+                                                                     the same while it fine-tunes, begun by itself
     python benchmarks/labeling_page.py burst IMAGES                  20 keys a second for 15 s, SIGKILL half way
 
 IMAGES is a folder of images, taken as a pool without labels; keys 1 to 9 are pressed in turn. Times are the page's
 own: from the key event's time stamp to the frame after the one that saw the next picture complete, and to the
-acknowledgement of the commit. Needs Chromium.
+acknowledgement of the commit. While it fine-tunes, on all cores (by itself, labelloop leaves one free), it is also
+measured how long it takes from the commit of an answer until the queue is chosen anew, looked at every 50 ms. Needs
+Chromium.
 """
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import json
 import os
 import shutil
 import signal
@@ -20,23 +24,29 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import machine, percentile, table
 from playwright.sync_api import Page, sync_playwright
 
-from labelloop import worker
+from labelloop.background import embed
+from labelloop.board import read_board
 from labelloop.project import Project
-from labelloop.types import Settings
+from labelloop.train.recipe import labels_wanted
+from labelloop.types import Event, Settings
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 CLASSES = [f"kind {k}" for k in range(1, 10)]
+ACK = "key → acknowledged"
 # Before anything of the page sees a key: which image is on screen, and which key it was.
 WATCH = """
 window.pressed = [];
@@ -104,7 +114,7 @@ def make_project(folder: Path, images: Path, options: argparse.Namespace) -> Pro
     """A scanned and embedded project, all images unlabeled."""
     weights = options.weights and str(Path(options.weights).resolve())
     project = Project.create(folder, images, CLASSES, Settings(backbone=options.backbone, weights=weights))
-    for _ in worker.embed(project):
+    for _ in embed(project):
         pass
     return project
 
@@ -127,7 +137,7 @@ def times(page: Page) -> dict[str, list[float]]:
     """Milliseconds from key to paint and to acknowledgement, of every answer."""
     entries: list[dict[str, Any]] = page.evaluate("window.__labelloop.paints")
     paints = [entry["t_paint"] - entry["t_key"] for entry in entries if entry["t_paint"] is not None]
-    return {"key → next image painted": paints, "key → acknowledged": [e["ack_ms"] for e in entries if e["ack_ms"]]}
+    return {"key → next image painted": paints, ACK: [e["ack_ms"] for e in entries if e["ack_ms"]]}
 
 
 def print_times(title: str, measured: dict[str, list[float]]) -> None:
@@ -153,23 +163,60 @@ def keys(options: argparse.Namespace, work: Path) -> None:
     server.kill()
 
 
+class Watch:
+    """Looks, in a thread, up to which event of the log the server has chosen its queue."""
+
+    def __init__(self, page: Page, server: Server) -> None:
+        source = page.locator(".frame img").first.get_attribute("src") or ""
+        self.url = server.url + source.partition("/view/")[0] + "/state"  # /ll/KEY/state
+        self.seen: list[tuple[float, int]] = []  # seconds since 1970, id of the newest event
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.05):
+            with urllib.request.urlopen(self.url, timeout=10) as reply:
+                self.seen.append((time.time(), json.load(reply)["seen_event"]))
+
+    def milliseconds(self, events: Iterable[Event]) -> list[float]:
+        """From the commit of each event until the queue was based on it; ends the thread."""
+        self._over.set()
+        self._thread.join()
+        took = []
+        for event in events:
+            committed = datetime.fromisoformat(event.at).timestamp()
+            took.append(1000 * next(when - committed for when, newest in self.seen if newest >= (event.id or 0)))
+        return took
+
+
 def training(options: argparse.Namespace, work: Path) -> None:
-    """Single keys while the worker fine-tunes; only answers given while it ran are counted."""
+    """Single keys while the worker fine-tunes, which began by itself; only answers given while it ran are counted."""
     project = make_project(work / "project", options.images, options)
-    for k in range(1, 121):
-        project.label(k, CLASSES[k % 9])
+    board = read_board(project)
+    some = np.flatnonzero(~board.held_out)[: labels_wanted(len(CLASSES)) - 3]
+    project.log.append([Event(image_id=int(row) + 1, kind="label", class_index=int(row) % 9) for row in some])
+    os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())  # what the worker would set to one core less
     server = Server(work / "project")
     server.wait()
     with opened(server) as page:
-        page.keyboard.press("t")
-        while (job := project.jobs.latest("fine-tune")) is None or not job.done:
-            time.sleep(0.2)
+        watch = Watch(page, server)
+        while (job := project.jobs.latest("fine-tune")) is None:
+            press_in_turn(page, 1, 0.3)
+        while not (job := project.jobs.get(job.id)).message.startswith("step 1"):
+            assert job.is_open, f"it does not train: {job}"
+            time.sleep(0.3)
+        settle(page)
+        before, last, began = len(times(page)[ACK]), project.log.last_id(), job.message
         press_in_turn(page, options.keys, 0.3)
         settle(page)
-        job = project.jobs.latest("fine-tune")
-        assert job is not None
+        job, newest = project.jobs.get(job.id), project.log.last_id()
         assert job.is_open, f"the training was over before the keys were: {job}"
-        print_times(f"{options.keys} keys, one every 300 ms, while it fine-tunes ({job.message})", times(page))
+        while watch.seen[-1][1] < newest:
+            time.sleep(0.1)
+        measured = {name: values[before:] for name, values in times(page).items()}
+        measured["answer → queue chosen anew"] = watch.milliseconds(project.log.since(last))
+        print_times(f"{options.keys} keys, one every 300 ms, from {began!r} to {job.message!r}", measured)
     project.jobs.stop(job.id)
     server.kill()
 

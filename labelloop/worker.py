@@ -8,6 +8,7 @@ Left out: the work itself (background.py).
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from typing import Any
 
 from labelloop.background import Progress, embed, fine_tune, to_embed
 from labelloop.board import Board
-from labelloop.errors import CannotTrain, LabelloopError, NotSaved
+from labelloop.errors import CannotTrain, LabelloopError, NotSaved, ProjectError
 from labelloop.judging import due_at
 from labelloop.project import Job, Project
 from labelloop.project.jobs import HEARTBEAT_SECONDS, JobKind
@@ -134,6 +135,9 @@ class Pulse:
                     self.stop.set()
             except NotSaved as error:  # for this once; without a heartbeat, a second worker could be started
                 _say(str(error))
+            except ProjectError:  # it was deleted, or is another by now: nobody waits for this any more
+                self.stop.set()
+                break
         self._project.close()
 
 
@@ -182,14 +186,18 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """The process: its arguments are PROJECT and JOB."""
-    folder, job_id = sys.argv[1:]
+    folder, job_id = sys.argv[1], int(sys.argv[2])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    step_back()
     with Project(folder) as project:
-        if project.jobs.get(int(job_id)).kind == "fine-tune":
+        if project.jobs.get(job_id).kind == "fine-tune":
             # Before torch is imported. It takes minutes: one core stays for whoever is labeling.
             os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
-        work(project, int(job_id))
+        if project.settings.backbone != "embedded":
+            # Before it steps back: with the lowest priority on a busy machine this takes a minute without a heartbeat.
+            with Pulse(project, job_id):
+                importlib.import_module("timm")
+        step_back()
+        work(project, job_id)
 
 
 def step_back() -> None:

@@ -13,7 +13,7 @@ import pytest
 from labelloop import judging, worker
 from labelloop.backbone import load_backbone
 from labelloop.board import read_board
-from labelloop.errors import CannotTrain, NotSaved
+from labelloop.errors import CannotTrain, NotSaved, ProjectError
 from labelloop.features import FeatureStore
 from labelloop.images import open_upright
 from labelloop.project import Measured
@@ -271,26 +271,29 @@ def test_a_worker_has_the_lowest_priority_and_so_has_its_session_but_no_other():
     )
 
 
-class Locked:
-    """Jobs whose first report is refused, and the second one asked to stop."""
+class Refusing:
+    """Jobs whose first report is refused; by the second one they ask to stop."""
 
-    def __init__(self):
-        self.jobs, self.reports = self, 0
+    def __init__(self, error):
+        self.jobs, self.error, self.reports = self, error, 0
 
     def report(self, job_id):
         self.reports += 1
         if self.reports == 1:
-            raise NotSaved("another program holds the database")
+            raise self.error
         return True
 
     def close(self):
         pass
 
 
-def test_a_report_that_cannot_be_written_does_not_end_the_heartbeat(monkeypatch):
+@pytest.mark.parametrize(("error", "reports"), [(NotSaved("the database is locked"), 2), (ProjectError("deleted"), 1)])
+def test_the_heartbeat_outlives_a_locked_database_and_ends_with_the_project(monkeypatch, error, reports):
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.001)
-    with worker.Pulse(Locked(), 1) as pulse:
+    project = Refusing(error)
+    with worker.Pulse(project, 1) as pulse:
         assert pulse.stop.wait(60)
+    assert min(project.reports, 2) == reports
 
 
 # -- as if time had passed ---------------------------------------------------------------------------------------
