@@ -73,7 +73,7 @@ class Backbone(ABC):
 
 
 class Embedded(Backbone):
-    """The built-in features: nothing to download, no torch."""
+    """The built-in features, of which a small network is a part: nothing to download, no torch."""
 
     name = "embedded"
     dim = embedded.DIM
@@ -82,7 +82,7 @@ class Embedded(Backbone):
     batch = 64
 
     def shared_by(self, threads: int) -> AbstractContextManager[None]:
-        """The network is too small for BLAS to share among its own threads: on a busy machine that took 4 times as long."""
+        """BLAS has one thread: the network is too small for more, which took 4 times as long on a busy machine."""
         return one_thread()
 
     def prepare(self, image: Image) -> Floats:

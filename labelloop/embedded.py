@@ -1,14 +1,17 @@
-"""The built-in features: colour, texture and shape statistics in plain numpy. Nothing to download, no torch.
+"""The built-in features: statistics made by hand and a small network, in plain numpy. Nothing to download, no torch.
 
 An image is squeezed to 128 x 128 pixels, turned into opponent colours (brightness, red-green, yellow-blue) and halved
 twice. Six blocks of numbers are taken from these three sizes. Tones, colours, bands and patterns are counted over the
 whole image, so turning or shifting it changes little; rings know how far from the centre something is; edges know
-where it is. They are a floor to start from, far below a trained backbone on photographs. Left out: anything learned.
+where it is. Then a network of one layer of filters and a linear map, in embedded.safetensors, guesses from all this
+what a large network would have said. They are a floor to start from, far below a trained backbone on photographs.
+Left out: how the network was trained (benchmarks/embedded_backbone.py) and what it is worth (docs/embedded.md).
 """
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +20,12 @@ from PIL import Image
 
 from labelloop.types import Floats
 
-VERSION = "embedded-1"
+VERSION = "embedded-2"
 """Changes whenever the same image would get other features, so that stored ones are not mixed with new ones."""
 
 SIDE = 128
+NETWORK = Path(__file__).with_name("embedded.safetensors")
+GUESS = 0.4  # how far the network counts, beside 1 for what was made by hand
 # How far each block counts: chosen by hand for accuracy at 100 random labels of EuroSAT, sign digits and sample_data,
 # so figures on these three flatter them a little. docs/benchmarks.md says what they are worth.
 WEIGHTS = {"tones": 0.4, "colours": 0.3, "bands": 0.5, "patterns": 0.9, "rings": 0.7, "edges": 1.4}
@@ -28,22 +33,75 @@ WEIGHTS = {"tones": 0.4, "colours": 0.3, "bands": 0.5, "patterns": 0.9, "rings":
 
 def features(image: Image.Image) -> Floats:
     """Features (DIM,), unit length, of an RGB image of any size and shape."""
-    blocks = describe(image)
-    return _unit(np.concatenate([WEIGHTS[name] * block for name, block in blocks.items()]))
+    net, size = network(), sizes(image)
+    hand = by_hand(size)
+    inputs = np.concatenate([responses(patches(size[1]), net["filters"], net["offset"]), hand])
+    guess = _unit((inputs - net["mean"]) @ net["map"])
+    return _unit(np.concatenate([hand, np.float32(GUESS) * guess]))
 
 
-def describe(image: Image.Image) -> dict[str, Floats]:
-    """The blocks before they are weighed."""
+def sizes(image: Image.Image) -> tuple[Floats, Floats, Floats]:
+    """Opponent colours at three sizes: (3, 128, 128), (3, 64, 64), (3, 32, 32)."""
     pixels = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0))
-    full = _opponent(np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(255))  # (3, 128, 128)
+    full = _opponent(np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(255))
     half = _half(full)
-    quarter = _half(half)
+    return full, half, _half(half)
+
+
+# -- the network ------------------------------------------------------------------------------------------------------
+
+SPAN, STEP, GRID = 6, 2, 3  # pixels of a filter's side and between neighbours; cells of a side
+FAINT = 1e-3  # contrast, squared, below which a patch is rather noise
+DEAD = 0.1  # responses nearer to 0 than this are none
+
+
+@cache
+def network() -> dict[str, Floats]:
+    """Filters (108, k) with their offsets (k,); mean (d,) and map (d, m) of the numbers they and the hand give."""
+    from safetensors.numpy import load_file
+
+    return {name: tensor.astype(np.float32) for name, tensor in load_file(NETWORK).items()}
+
+
+def patches(half: Floats) -> Floats:
+    """All patches (900, 108) of an image (3, 64, 64), row by row; mean brightness and contrast are taken out."""
+    windows = np.lib.stride_tricks.sliding_window_view(half, (SPAN, SPAN), (1, 2))[:, ::STEP, ::STEP]
+    found = np.ascontiguousarray(windows.transpose(1, 2, 0, 3, 4)).reshape(-1, 3 * SPAN * SPAN)
+    brightness = found[:, : SPAN * SPAN]
+    brightness -= brightness.mean(axis=1, keepdims=True)
+    found /= np.sqrt(np.einsum("nd,nd->n", found, found)[:, None] / found.shape[1] + FAINT)
+    return found
+
+
+def responses(found: Floats, filters: Floats, offset: Floats) -> Floats:
+    """How strongly patches answer filters, either way, over all the image and in 3 x 3 cells (2k * 10,), unit length.
+
+    Coates, Ng & Lee, An analysis of single-layer networks in unsupervised feature learning, 2011.
+    """
+    answer = found @ filters - offset
+    answer = np.concatenate([np.maximum(answer - DEAD, 0), np.maximum(-answer - DEAD, 0)], axis=1)
+    side = int(len(found) ** 0.5) // GRID
+    cells = answer.reshape(GRID, side, GRID, side, -1).mean(axis=(1, 3)).reshape(GRID * GRID, -1)
+    return _unit(np.sqrt(np.concatenate([cells.mean(axis=0), cells.ravel() / GRID])))
+
+
+# -- made by hand -----------------------------------------------------------------------------------------------------
+
+
+def by_hand(size: tuple[Floats, Floats, Floats]) -> Floats:
+    """The blocks of an image at three sizes, weighed (BY_HAND,), unit length."""
+    return _unit(np.concatenate([WEIGHTS[name] * block for name, block in describe(size).items()]))
+
+
+def describe(size: tuple[Floats, Floats, Floats]) -> dict[str, Floats]:
+    """The blocks before they are weighed."""
+    full, half, quarter = size
     steps = ((full, 0.005), (half, 0.01), (quarter, 0.01))  # detail has less contrast the finer it is
     return {
         "tones": _tones(half.reshape(3, -1)),
         "colours": _colours(half.reshape(3, -1)),
         "bands": _bands(full),
-        "patterns": np.concatenate([_patterns(size[0], step) for size, step in steps]),
+        "patterns": np.concatenate([_patterns(layer[0], step) for layer, step in steps]),
         "rings": _rings(half),
         "edges": _edges(quarter[0]),
     }
@@ -173,4 +231,5 @@ def _edges(grey: Floats, cells: int = 6, directions: int = 6) -> Floats:
     return _unit(np.sqrt(tents @ planes.reshape(directions, *grey.shape) @ tents.T).ravel())
 
 
-DIM = 33 + 108 + 30 + 120 + 42 + 216
+BY_HAND = 33 + 108 + 30 + 120 + 42 + 216
+DIM = BY_HAND + 256

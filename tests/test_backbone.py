@@ -69,10 +69,14 @@ def test_embedded_features_are_finite_and_of_unit_length(image):
     assert np.linalg.norm(features) == pytest.approx(1, abs=1e-4)
 
 
+def describe(image):
+    return embedded.describe(embedded.sizes(image))
+
+
 def test_turning_an_image_keeps_everything_but_its_edges():
     image = noise(size=(128, 128))
     image.paste("navy", (0, 0, 40, 128))
-    upright, turned = embedded.describe(image), embedded.describe(image.transpose(Image.Transpose.ROTATE_90))
+    upright, turned = describe(image), describe(image.transpose(Image.Transpose.ROTATE_90))
     same = [name for name in upright if np.allclose(upright[name], turned[name], atol=0.03)]
     assert same == ["tones", "colours", "bands", "patterns", "rings"]
 
@@ -80,25 +84,25 @@ def test_turning_an_image_keeps_everything_but_its_edges():
 def test_edges_know_place_and_direction():
     image = Image.new("RGB", (128, 128))
     image.paste("white", (0, 0, 32, 128))  # one upright line between the second and third of six columns
-    edges = embedded.describe(image)["edges"].reshape(6, 6, 6)  # direction, row, column
+    edges = describe(image)["edges"].reshape(6, 6, 6)  # direction, row, column
     assert np.argmax(edges.sum(axis=(1, 2))) == 0
     assert edges.sum(axis=(0, 1)).argmax() == 1
     assert edges[:, :, 3:].sum() == 0
     assert edges.sum(axis=(0, 2)) == pytest.approx(edges.sum() / 6, rel=0.02)
-    lying = embedded.describe(image.transpose(Image.Transpose.ROTATE_90))["edges"].reshape(6, 6, 6)
+    lying = describe(image.transpose(Image.Transpose.ROTATE_90))["edges"].reshape(6, 6, 6)
     assert np.argmax(lying.sum(axis=(1, 2))) == 3
 
 
 def test_colours_count_pixels():
     image = Image.new("RGB", (128, 128), "red")
     image.paste("black", (0, 0, 128, 64))
-    colours = embedded.describe(image)["colours"]
+    colours = describe(image)["colours"]
     assert sorted(colours**2)[-2:] == pytest.approx([0.5, 0.5])
     assert np.count_nonzero(colours) == 2
 
 
 def test_patterns_of_a_flat_image_are_of_one_kind():
-    patterns = embedded.describe(Image.new("RGB", (50, 50), "grey"))["patterns"].reshape(3, 10, 4)
+    patterns = describe(Image.new("RGB", (50, 50), "grey"))["patterns"].reshape(3, 10, 4)
     assert patterns[:, 0, 0].tolist() == [1, 1, 1]
 
 

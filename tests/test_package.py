@@ -138,7 +138,7 @@ def test_the_wheel_holds_all_that_is_needed_and_no_more(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     in_package = {path.relative_to(ROOT).as_posix() for path in MODULES.values()}
     in_package |= {path.relative_to(ROOT).as_posix() for path in (PACKAGE / "ui" / "static").iterdir()}
-    in_package |= {"labelloop/py.typed", "labelloop/ui/.streamlit/config.toml"}
+    in_package |= {f"labelloop/{name}" for name in ("py.typed", "embedded.safetensors", "ui/.streamlit/config.toml")}
     sample = {f"labelloop/sample_data/images/{path.name}" for path in (ROOT / "sample_data" / "images").iterdir()}
     wanted = in_package | sample | {"labelloop/sample_data/truth.csv"}
     assert wanted - names == set()

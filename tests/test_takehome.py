@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from labelloop import embedded
 from labelloop.backbone import load_backbone
 from labelloop.cli import main
 from labelloop.errors import BadInput, BadWeights, CannotTrain, LabelloopError
@@ -185,7 +186,8 @@ def test_too_few_held_out_answers_make_no_accuracy(make_project, photos, tiny, t
 def test_the_built_in_features_can_be_taken_home_too(make_project, all_kinds, tmp_path):
     project = taught(make_project(all_kinds, CLASSES, backbone="embedded"))
     export_model(project, tmp_path / "out", announce=silent)
-    assert (tmp_path / "out" / "embedded.py").exists()
+    network = (tmp_path / "out" / "embedded.safetensors").read_bytes()
+    assert network == embedded.NETWORK.read_bytes()
     assert_same_answers(project, tmp_path / "out")
     with pytest.raises(BadInput, match="ONNX holds networks, and the features of this project are the built-in ones"):
         pytest.importorskip("onnxruntime", reason="--onnx needs labelloop[onnx]")

@@ -6,7 +6,7 @@
     images.py           opens images exactly as labelloop does, because it is the same file
     README.txt          all this in words
     model.onnx          on demand: from prepared images to probabilities (onnx.py here)
-    embedded.py         only with the built-in features
+    embedded.py         only with the built-in features, and the network that belongs to them, embedded.safetensors
 
 Before the folder gets its name, predict.py's answers are compared with labelloop's own. Left out: running the model on
 a folder of images here (predicting.py), and labels (exchange.py).
@@ -115,6 +115,7 @@ def _write(folder: Path, model: InCharge) -> dict[str, Any]:
     else:
         tensors, model_args, preprocessing = _linear(model), {}, None
         (folder / "embedded.py").write_text(alone(Path(embedded.__file__)), encoding="utf-8")
+        (folder / embedded.NETWORK.name).write_bytes(embedded.NETWORK.read_bytes())
     config = _config(model, backbone, model_args, preprocessing)
     config_file = folder / CONFIG
     config_file.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -45,7 +45,9 @@ def readme(config: dict[str, Any], compared: int, *, onnx: bool) -> str:
     args = "".join(f", {key}={value!r}" for key, value in config["model_args"].items())
     named = {"backbone": config["backbone"], "n_classes": len(config["classes"])}
     title = README.partition("\n")[0].format(**named, labelloop=config["made_with"]["labelloop"])
-    more = [] if is_network else ["embedded.py         the built-in features of labelloop, in numpy"]
+    more = []
+    if not is_network:
+        more.append("embedded.py         the built-in features of labelloop, in numpy; needs embedded.safetensors")
     if onnx:
         more.append("model.onnx          the same, from prepared `images` (n, 3, side, side) to `probabilities` (n, c)")
     return README.format(
