@@ -201,13 +201,13 @@ def rounds(kept: Kept) -> Iterable[str]:
                     name,
                     start,
                     *map(_mean_sd, cells),
-                    _mean_sd([right for cell in cells for right in cell]),
+                    f"{np.mean([right for cell in cells for right in cell]):.1f}",
                     f"{seconds:.0f}",
                 ]
             )
     seeds = len({run["seed"] for run in runs})
     return [
-        f"Percent of the test images right, mean ± sd over {seeds} seeds. The labels are random ones, those of the "
+        f"Percent of the test images right, seeds: {seeds}. The labels are random ones, those of the "
         f"rounds before and half as many again. The first round, {first} labels, is the same for all.",
         "",
         table(["set", "start", *(f"{n} labels" for n in later), "mean", "seconds"], rows),
@@ -227,6 +227,8 @@ def recipes(kept: Kept) -> Iterable[str]:
         means = [_mean_sd([theirs[k]["right"] - now[k]["right"] for k in both if k[0] == s]) for s in SETS]
         share = sum(theirs[k]["seconds"] for k in both) / max(1e-9, sum(now[k]["seconds"] for k in both))
         rows.append([name, len(both), *means, f"{share:.2f}"])
+    if not rows:
+        return []
     return [table(["recipe", "runs", *(f"{name}: points over ours" for name in SETS), "× the time"], rows)]
 
 
