@@ -22,7 +22,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from labelloop.project import Project
 from labelloop.types import Settings
 from labelloop.worker import embed
-from tests.conftest import draw
+from tests.conftest import PATIENCE, draw
 
 pytestmark = pytest.mark.browser
 
@@ -249,7 +249,7 @@ def test_a_killed_worker_is_told_and_goes_on(
     visit(page, "Progress")
     expect(page.get_by_text("Getting to know the images failed.")).to_be_visible()
     page.get_by_role("button", name="Go on").click()
-    expect(page.get_by_text("Getting to know the images: done")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Getting to know the images: done")).to_be_visible(timeout=1000 * PATIENCE)
     visit(page, "Label")
     label(page, "1")
 
@@ -263,7 +263,7 @@ def test_a_worker_killed_while_training_leaves_the_old_model_in_charge(
     image_is_there(page)
     page.keyboard.press("t")
     project = look(folder)
-    until = time.monotonic() + 90
+    until = time.monotonic() + PATIENCE
     while (job := project.jobs.latest("fine-tune")) is None or not job.done:
         assert time.monotonic() < until, f"it does not train: {job}"
         assert job is None or job.is_open, job
@@ -275,7 +275,7 @@ def test_a_worker_killed_while_training_leaves_the_old_model_in_charge(
     assert len(labels(project)) == 42
     page.keyboard.press("t")
     while (job := project.jobs.latest("fine-tune")) is None or job.state != "done":
-        assert time.monotonic() < until + 90, f"it does not end: {job}"
+        assert time.monotonic() < until + PATIENCE, f"it does not end: {job}"
         assert job is None or job.state != "failed" or "was killed" in job.message, job
     assert re.search(r"\d+ of \d+ .* right after fine-tuning, \d+ before: the (new|old) model", job.message)
     label(page, "1")
