@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from labelloop import judging, worker
-from labelloop.backbone import load_backbone
+from labelloop.backbone import Backbone, load_backbone
 from labelloop.board import read_board
 from labelloop.errors import CannotTrain, NotSaved, ProjectError
 from labelloop.features import FeatureStore
@@ -31,7 +31,7 @@ def embed(project, stop=never):
     return list(worker.embed(project, announce=print, stop=stop))
 
 
-class Counting:
+class Counting(Backbone):
     """A backbone that counts how often it was asked about an image: features are its mean color."""
 
     name, dim, weights_id, batch, size = "counting", 3, "0", 4, 8
