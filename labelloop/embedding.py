@@ -39,7 +39,8 @@ def embed_missing(
 
     Images that are done already count at once. One that cannot be read, or from which the backbone computes
     NaN, infinity or only zeros, goes to `on_problem` and keeps no features.
-    Every yield is on disk: after a stop or a kill, at most two batches a thread are embedded again.
+    Every yield is on disk. A stop waits for the batches being computed and keeps them; after a kill, at most two a
+    thread are embedded again.
     """
     waiting, through = _not_done(paths, store)
     if through:
@@ -49,9 +50,7 @@ def embed_missing(
     count = threads(MOST_THREADS)
     with backbone.shared_by(count), workers(MOST_THREADS) as executor:
         try:
-            for chunk in _in_order(executor, 2 * count, chunks, lambda files: _embed(files, backbone)):
-                if stop():
-                    return
+            for chunk in _in_order(executor, 2 * count, chunks, lambda files: _embed(files, backbone), stop):
                 store.write(chunk.ids, chunk.features)
                 for image_id, problem in chunk.problems.items():
                     on_problem(image_id, problem)
@@ -70,11 +69,14 @@ def _not_done(paths: Iterable[tuple[int, Path]], store: FeatureStore) -> tuple[F
 
 
 def _in_order(
-    executor: Executor, ahead: int, chunks: Iterable[Files], work: Callable[[Files], Outcome]
+    executor: Executor, ahead: int, chunks: Iterable[Files], work: Callable[[Files], Outcome], stop: Callable[[], bool]
 ) -> Iterator[Outcome]:
-    """What becomes of each chunk, in order; at most `ahead` of them are begun before the first is asked for."""
+    """What becomes of each chunk, in order; at most `ahead` are begun before one is asked for, none after a stop."""
     queue: deque[Future[Outcome]] = deque()
     for chunk in chunks:
+        if stop():
+            queue = deque(future for future in queue if not future.cancel())
+            break
         queue.append(executor.submit(work, chunk))
         if len(queue) >= ahead:
             yield queue.popleft().result()
