@@ -55,7 +55,7 @@ def fit(board: Board, rows: Ints, *, guesses: bool = True) -> Head:
 
     if len(np.unique(board.label[rows])) < 2:
         raise CannotTrain(
-            f"there are {len(rows)} labels to learn from, all of one class; a model needs two to tell apart"
+            f"the labels to learn from ({len(rows)}) are all of one class; a model needs two to tell apart"
             if len(rows)
             else "there are no labels to learn from yet"
         )
