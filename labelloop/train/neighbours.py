@@ -40,7 +40,7 @@ class Graph:
 
     def place(self, features: Floats) -> Floats:
         """Where images (m, d) are along the main directions (m, k)."""
-        return np.asarray((features - self.mean) @ self.directions, np.float32)
+        return _product(features - self.mean, self.directions)
 
     @cached_property
     def links(self) -> Links:
@@ -49,7 +49,7 @@ class Graph:
 
     def links_in(self, metric: Floats) -> Links:
         """In a metric (k, k): the nearest candidates of each image, and how near they are."""
-        seen = _unit(self.places @ metric)
+        seen = _unit(_product(self.places, metric))
         return Links(self.rows, seen, metric, _symmetric(*_best_of(self.candidates, seen)))
 
 
@@ -64,7 +64,7 @@ class Links:
 
     def nearest(self, places: Floats) -> tuple[Ints, Floats]:
         """The images most like those at some places (m, k): who they are (m, NEIGHBOURS), and how like, 0 to 1."""
-        return nearest(_unit(places @ self.metric), self.seen, min(NEIGHBOURS, len(self.rows)))
+        return nearest(_unit(_product(places, self.metric)), self.seen, min(NEIGHBOURS, len(self.rows)))
 
 
 def graph(features: NDArray[np.floating[Any]], rows: Ints, n_classes: int) -> Graph:
@@ -77,7 +77,7 @@ def graph(features: NDArray[np.floating[Any]], rows: Ints, n_classes: int) -> Gr
     X = np.asarray(features[nodes], np.float32)
     mean = X.mean(axis=0) if len(X) else np.zeros(X.shape[1], np.float32)
     directions = _main_directions(X - mean)
-    places = (X - mean) @ directions
+    places = _product(X - mean, directions)
     seen = _unit(places)
     near, _ = nearest(seen, seen, min(CANDIDATES + 1, len(X)))  # itself too, or copies of it
     return Graph(nodes, X, len(rows), mean, directions, places, near)
@@ -133,10 +133,15 @@ def _main_directions(centred: Floats) -> Floats:
 
     g, d = centred.shape
     k = max(min(DIRECTIONS, d, g - 1), 1)
-    with one_thread():  # on two threads the last digits would be others, and with them the picks
+    with one_thread():  # see _product
         _, directions = eigh(centred.T @ centred, subset_by_index=(d - k, d - 1))
     found: Floats = np.ascontiguousarray(directions, np.float32)
     return found
+
+
+def _product(rows: Floats, columns: Floats) -> Floats:
+    with one_thread():  # on two threads the last digits would be others, and with them the picks
+        return np.asarray(rows @ columns, np.float32)
 
 
 def _unit(rows: Floats) -> Floats:
