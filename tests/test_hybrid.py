@@ -75,6 +75,19 @@ def test_auto_does_not_trust_a_model_that_has_seen_few_of_the_classes():
         assert kind[rows(pool, 1)].tolist() == [first]
 
 
+@pytest.mark.parametrize(("labels", "doubt", "many"), [([0, 1], 0.16, 90), ([0, 0, 1, 1], 0.36, 72)])
+def test_auto_weighs_by_the_root_of_the_doubt(labels, doubt, many):
+    """30 images of doubt 0.64, whose root is 0.8, against more of less doubt.
+
+    Herding: 90 x 0.4 > 30 x 0.8, but 90 x 0.16 < 30 x 0.64. The process divides by 1 + noise / doubt², which is 2.0 and
+    1.3: 72 x 0.6 / 2.0 > 30 x 0.8 / 1.3, but 72 x 0.36 / 2.0 < 30 x 0.64 / 1.3.
+    """
+    X, kind = blobs(many, 30, *[1] * len(labels), spread=0.02)
+    proba = np.array([[1 - doubt / 2, doubt / 2], [0.68, 0.32], *[[1, 0]] * len(labels)])[kind]
+    pool = make_pool(X, y=[-1] * (many + 30) + labels, proba=proba)
+    assert kind[rows(pool, 1)].tolist() == [0]
+
+
 @pytest.mark.parametrize("model", [True, False])
 def test_auto_does_not_pick_two_copies(model):
     X = np.repeat(np.random.default_rng(0).normal(size=(40, 8)), 3, axis=0)

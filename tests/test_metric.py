@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.covariance import shrunk_covariance
-from sklearn.preprocessing import StandardScaler
 
 from labelloop.train import metric
 
@@ -35,12 +34,3 @@ def test_images_that_are_all_alike_teach_no_metric():
 def test_a_class_of_one_image_changes_no_covariance():
     one_more = metric.learn(np.concatenate([PLACES, PLACES[:1] + 9]), np.append(INDEX, 3), np.ones(401), 4)
     assert np.allclose(one_more, metric.learn(PLACES, INDEX, np.ones(400), 3), atol=1e-4)
-
-
-def test_only_some_directions_are_seen_otherwise():
-    features = StandardScaler().fit_transform(PLACES).astype(np.float32)
-    directions = np.eye(6, 2, dtype=np.float32)
-    seen = metric.see(features, directions, np.array([[2, 0], [0.5, 3]], np.float32))
-    assert np.allclose(seen[:, 2:], features[:, 2:])
-    assert np.allclose(seen[:, 0], 2 * features[:, 0] + 0.5 * features[:, 1], atol=1e-5)
-    assert np.allclose(seen[:, 1], 3 * features[:, 1], atol=1e-5)

@@ -112,7 +112,7 @@ def test_guesses_of_a_rare_class_weigh_as_much_to_its_answers_as_those_of_a_comm
     some, guesses = guess([*np.flatnonzero(Y == 0)[:9], np.flatnonzero(Y == 1)[0]])
     answers, weights = np.split(spreading._weights(some, guesses), [10])
     assert answers == pytest.approx([5 / 9] * 9 + [5])
-    most = 7 / (1 + 10 / 100)
+    most = 7 / (1 + 10 / 200)
     assert [weights[guesses.index == k].sum() for k in (0, 1)] == pytest.approx([most * 5 / 9, most * 5])
 
 

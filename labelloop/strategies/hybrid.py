@@ -25,9 +25,11 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     """The default: what the model is unsure of and many images are like, but no two alike.
 
     The images whose labels would take most uncertainty away from all images (variance.py), where the uncertainty of an
-    image weighs as much as the model doubts it, at least the share of classes that it has seen no label of, and less
-    where images like it were skipped. Until there are two labels a class, what the model doubts says little yet: until
-    then, the images that cover most of that same weight (uncertainty herding; without a model all weigh the same).
+    image weighs as much as the root of how far the model doubts it, its doubt being at least the share of classes that
+    it has seen no label of, and less where images like it were skipped. Until there are two labels a class, the model
+    says little yet: until then, the images that cover most of that same weight (uncertainty herding; without a model
+    all weigh the same).
+
     docs/auto.md has the why and the curves. Cost: see most_informative and herd.
     """
     answered = likely_answered(pool, rng)
@@ -35,7 +37,7 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     unseen = np.float32(1 - seen / len(pool.classes) if seen else 0)
 
     def weigh(rows: Ints) -> Floats:
-        return np.maximum(_doubt(pool, rows), unseen) * answered(rows)
+        return np.sqrt(np.maximum(_doubt(pool, rows), unseen)) * answered(rows)
 
     if len(pool.labeled) < EARLY * len(pool.classes):
         return _with_reasons(pool, herd(pool, n, _of_all(pool, weigh), rng))

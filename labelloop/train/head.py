@@ -18,13 +18,13 @@ from labelloop.cores import one_thread
 from labelloop.errors import BadInput, CannotTrain
 from labelloop.types import Floats, Ints
 
-# Inverse strength of the penalty, for centred features of mean squared length 1. Nothing to search for: with 1 to 50
-# labels a class of EuroSAT, sign digits and Caltech-101 (lite0, vit_tiny), 10 to 100 came out alike
+# Inverse strength of the penalty for each answer, for centred features of mean squared length 1. Nothing to search for:
+# with 1 to 50 labels a class of EuroSAT, sign digits and Caltech-101 (lite0, vit_tiny), 10 to 100 came out alike
 # (benchmarks/head.py).
-C = 30.0
-# What the logits of a fit are multiplied by: the penalty makes them too small. At 100 to 400 labels of these sets,
-# random ones or chosen by `auto`, the best value was 1.0 to 1.8. docs/benchmarks.md has how well that calibrates.
-SHARPEN = 1.3
+C = 10.0
+# What the logits of a fit are multiplied by: the penalty makes them too small. At 100 to 300 labels of these sets,
+# random ones or chosen by `auto`, 1.9 was the best value on average. docs/benchmarks.md has how well that calibrates.
+SHARPEN = 1.9
 DTYPE = np.float32
 SOLVER = {"gtol": 3e-4, "ftol": 1e-9, "maxiter": 1000}
 BLOCK = 8192  # rows predicted at a time
@@ -96,8 +96,8 @@ def fit_head(
             f"{len(index)} labels of {len(present)} classes; a model needs labels of at least two classes"
         )
     X = np.asarray(features, DTYPE)
-    counts = np.ones(len(X)) if weights is None else np.asarray(weights, np.float64)
-    return head_of(fit_weighted(X, index, balanced(index, counts * once(X, index))), present, n_classes)
+    counts = once(X, index) * (1 if weights is None else np.asarray(weights, np.float64))
+    return head_of(fit_weighted(X, index, balanced(index, counts), counts), present, n_classes)
 
 
 def head_of(fitted: tuple[Matrix, Matrix], present: Ints, n_classes: int) -> Head:
@@ -122,14 +122,19 @@ def balanced(index: Ints, counts: Matrix) -> Matrix:
     return weights
 
 
-def fit_weighted(X: Floats, index: Ints, weights: Matrix) -> tuple[Matrix, Matrix]:
-    """Weight (c, d) and bias (c,) of the penalised fit to rows X (m, d) of classes 0 … c - 1, each with its weight."""
+def fit_weighted(X: Floats, index: Ints, weights: Matrix, counts: Matrix) -> tuple[Matrix, Matrix]:
+    """Weight (c, d) and bias (c,) of the penalised fit to rows X (m, d) of classes 0 … c - 1, each with its weight.
+
+    The penalty is that of as many answers as say as much as these do: with unlike weights fewer than there are (Kish,
+    1965, Survey sampling: the effective sample size). `counts` (m,) says as how many answers a row counts there. On
+    long-tailed pools few images of rare classes weigh much; without this the fit trusts them too much.
+    """
     share = (weights / weights.sum()).astype(DTYPE)
     mean = share @ X
     X = X - mean
     # `or 1`: all images alike leave nothing to scale; the head then knows the class frequencies, and no more.
     scale = float(np.sqrt(share @ (X**2).sum(axis=1))) or 1.0
-    weight, bias = _fit_in_row_space(X / DTYPE(scale), index, share, 1 / (C * weights.sum()))
+    weight, bias = _fit_in_row_space(X / DTYPE(scale), index, share, float((share**2 / counts).sum()) / C)
     weight *= SHARPEN / scale
     return weight, SHARPEN * bias - weight @ mean
 

@@ -38,10 +38,3 @@ def learn(places: Floats, index: Ints, weights: NDArray[np.floating[Any]], c: in
         shrunk = np.float32(1 - SHRUNK) / variance * covariance + np.float32(SHRUNK) * identity
         metric: Floats = solve_triangular(cholesky(shrunk, lower=True), identity, lower=True).T
     return metric
-
-
-def see(features: Floats, directions: Floats, metric: Floats) -> Floats:
-    """Features (m, d) as the metric along some orthonormal directions (d, k) sees them; all others stay as they are."""
-    with one_thread():
-        along = features @ directions
-        return np.asarray(features + (along @ metric - along) @ directions.T, np.float32)

@@ -28,10 +28,9 @@ STEP, CANDIDATE_STEP = 512, 64  # rows compared at a time, with all others or wi
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """g images and what they are near to, in any metric. d features, k main directions."""
+    """g images and what they are near to, in any metric. Of d features, k main directions."""
 
     rows: Ints  # (g,) their rows among all features, ascending
-    features: Floats  # (g, d)
     n: int  # of so many images they were drawn
     mean: Floats  # (d,)
     directions: Floats  # (d, k), orthonormal
@@ -80,7 +79,7 @@ def graph(features: NDArray[np.floating[Any]], rows: Ints, n_classes: int) -> Gr
     places = _product(X - mean, directions)
     seen = _unit(places)
     near, _ = nearest(seen, seen, min(CANDIDATES + 1, len(X)))  # itself too, or copies of it
-    return Graph(nodes, X, len(rows), mean, directions, places, near)
+    return Graph(nodes, len(rows), mean, directions, places, near)
 
 
 def nearest(X: Floats, among: Floats, k: int) -> tuple[Ints, Floats]:

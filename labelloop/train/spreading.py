@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelloop.cores import one_thread
 from labelloop.strategies.distances import at_most
 from labelloop.train import metric
 from labelloop.train.head import DTYPE, Head, balanced, fit_head, fit_weighted, head_of, once
@@ -26,7 +27,7 @@ PASSED_ON = 0.8  # share of what a node has that comes from its neighbours
 ROUNDS = 5  # of passing on; with 10 nothing came out better
 METRICS = 2  # learned one after the other; a third found nothing more
 GUESSES = 7.0  # how many answers all guesses of a class weigh as much as, while there are few answers
-FADES = 100.0  # answers with which guesses weigh half as much
+FADES = 200.0  # answers with which guesses weigh half as much
 LEARNED, LEARNED_A_CLASS = 1000, 20  # guesses that a head learns from: so many, or so many a class if that is more
 
 Matrix = NDArray[np.float64]
@@ -94,11 +95,19 @@ def fit_spread(
     for _ in range(METRICS):
         links = graph.links_in(_metric(graph, known, _guess(links, known, junk, junk_places)))
     guesses = _guess(links, known, junk, junk_places)
+    return head_of(_fit_seen(graph, known, guesses), present, n_classes)
+
+
+def _fit_seen(graph: Graph, known: Known, guesses: Guesses) -> tuple[Matrix, Matrix]:
+    """Weight (c, d) and bias (c,) of the fit to answers and guesses along the main directions, in a learned metric."""
     learned = _metric(graph, known, guesses)
-    rows_seen = metric.see(np.concatenate([X, graph.features[guesses.nodes]]), graph.directions, learned)
-    weight, bias = fit_weighted(rows_seen, np.concatenate([index, guesses.index]), _weights(known, guesses))
-    weight = metric.see(weight.astype(DTYPE), graph.directions, learned.T).astype(np.float64)
-    return head_of((weight, bias), present, n_classes)
+    index = np.concatenate([known.index, guesses.index])
+    counts = np.concatenate([known.counts, np.ones(len(guesses.nodes))])
+    with one_thread():  # the same digits on any number of threads
+        seen = np.concatenate([known.places, graph.places[guesses.nodes]]) @ learned
+        weight, bias = fit_weighted(seen, index, _weights(known, guesses), counts)
+        weight = weight @ (graph.directions @ learned).T
+        return weight, bias - weight @ graph.mean
 
 
 def _guess(links: Links, known: Known, skipped: Ints, skipped_places: Floats) -> Guesses:
