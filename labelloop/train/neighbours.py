@@ -23,7 +23,7 @@ DIRECTIONS = 256
 CANDIDATES = 40  # images that may be neighbours of an image, whatever the metric
 NEIGHBOURS = 15
 SHARPNESS = 4  # a link weighs similarity to this power
-STEP, CANDIDATE_STEP = 512, 64  # rows compared at a time, with all others or with their candidates
+STEP, CANDIDATE_STEP = 512, 128  # rows compared at a time, with all others or with their candidates
 
 
 @dataclass(frozen=True, eq=False)
