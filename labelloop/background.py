@@ -127,6 +127,8 @@ def fine_tune(
     if stop():
         return
     verdict = decide(project, name, train, judge, time.monotonic() - begin)
+    if project.features_in_charge["name"] != name:
+        _throw_away(project, name)
     yield Progress(1, 1, verdict, 0.0, loss)
     for progress in embed(project, announce=announce, stop=stop):  # images that were added meanwhile
         yield replace(progress, message=verdict, loss=loss)
@@ -207,6 +209,12 @@ def _embed_labeled_into_base(
     backbone = load_backbone(settings.backbone, _weights(project, settings.weights), announce=announce)
     for done, seconds_left in _embed_into(project, "base", backbone, waiting, stop):
         yield Progress(done, len(waiting), "getting to know the labeled images", seconds_left)
+
+
+def _throw_away(project: Project, name: str) -> None:
+    """A model that does not take over is never asked again, and takes tens to hundreds of megabytes."""
+    for folder in (project.features_folder(name), project.folder / "models" / name):
+        shutil.rmtree(folder)
 
 
 def _forget_features_of_other_weights(folder: Path, weights_id: str) -> None:

@@ -89,6 +89,12 @@ def check_nothing_changed(project, before):
         assert learn(board).labels == len(board.to_learn_from)
 
 
+@pytest.fixture
+def kept(monkeypatch):
+    """What it made can be looked at, even if it does not take over."""
+    monkeypatch.setattr(background, "_throw_away", lambda project, name: None)
+
+
 def when(monkeypatch, said, act):
     """Let something happen while it works, as soon as it says so."""
 
@@ -106,7 +112,7 @@ def when(monkeypatch, said, act):
 # -- as it should be --------------------------------------------------------------------------------------------------
 
 
-def test_it_trains_looks_at_all_images_again_and_decides(project):
+def test_it_trains_looks_at_all_images_again_and_decides(project, kept):
     label_some(project, 24)
     before = log(project)
     job = fine_tune(project)
@@ -168,6 +174,8 @@ def test_what_is_refused_leaves_nothing_broken(project, short, monkeypatch):
     assert (learn(read_board(project)).probabilities == learned.probabilities).all()
     assert "the old model stays in charge" in fine_tune(project).message
     assert [m.features for m in project.rounds.models()] == ["fine-tune-1", "fine-tune-2"]
+    assert [path.name for path in (project.folder / "features").iterdir()] == ["base"]
+    assert list((project.folder / "models").iterdir()) == []
 
 
 def test_the_set_in_charge_is_never_written_over(project, short):
@@ -286,7 +294,7 @@ def test_an_image_that_goes_while_it_trains_is_named(project, short, monkeypatch
     check_nothing_changed(project, before)
 
 
-def test_an_image_that_changes_while_it_trains_is_not_taken_for_the_one_before(project, short, monkeypatch):
+def test_an_image_that_changes_while_it_trains_is_not_taken_for_the_one_before(project, short, kept, monkeypatch):
     label_some(project, 24)
     before = log(project)
     changed = project.catalog.image(int(np.flatnonzero(read_board(project).label >= 0)[0]) + 1)
