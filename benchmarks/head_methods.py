@@ -27,7 +27,7 @@ Answer = Callable[[Array], Array]
 NOISE = 10.0 ** np.arange(-3, 1.01, 0.5)  # of ridge and kernel ridge, tried by leave-one-out
 WIDTHS = (0.5, 1.0, 2.0)  # of the kernel, in medians of the squared distances
 SHARPNESS = np.exp(np.linspace(-2.5, 5, 60))  # what scores may be multiplied by before softmax
-OTHER_C = (3.0, 10.0, 100.0, 300.0)  # beside the one that head.py has
+OTHER_C = (1.0, 3.0, 30.0, 100.0)  # beside the one that head.py has
 
 
 @dataclass(frozen=True)
