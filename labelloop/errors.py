@@ -44,3 +44,9 @@ class BadWeights(LabelloopError):
 
 class CannotTrain(LabelloopError):
     """There is nothing to learn from yet."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a GPU has no memory left: torch has a type for it on CUDA only; on Apple's GPUs it is in the words."""
+    kind = type(error).__name__
+    return kind == "OutOfMemoryError" or (kind == "RuntimeError" and "out of memory" in str(error))

@@ -23,7 +23,7 @@ from typing import Any
 
 from labelloop.background import Progress, embed, fine_tune, to_embed
 from labelloop.board import Board
-from labelloop.errors import CannotTrain, LabelloopError, NotSaved, ProjectError
+from labelloop.errors import CannotTrain, LabelloopError, NotSaved, ProjectError, is_out_of_memory
 from labelloop.judging import due_at
 from labelloop.project import Job, Project
 from labelloop.project.jobs import HEARTBEAT_SECONDS, JobKind
@@ -171,7 +171,7 @@ def work(project: Project, job_id: int) -> None:
 def explain(error: Exception) -> str | None:
     """What an error of torch or safetensors means to a person, where a person can do something; they have no types."""
     text = str(error).strip().partition("\n")[0]
-    if type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return "the GPU ran out of memory; close what else uses it, or choose a smaller backbone, and start it again"
     if any(words in text for words in DISK_FULL):
         return f"the disk is full ({text}); free some space and start it again: it goes on where it was"

@@ -161,24 +161,25 @@ def test_a_head_of_other_features_or_older_classes_is_replaced(run):
 class Small(torch.nn.Module):
     """A network that has memory for three images at a time."""
 
-    def __init__(self, network):
+    def __init__(self, network, error):
         super().__init__()
-        self.network = network
+        self.network, self.error = network, error
 
     def forward(self, images):
         if len(images) > 3:
-            raise torch.OutOfMemoryError
+            raise self.error
         return self.network(images)
 
 
-def test_out_of_memory_the_step_is_the_same_in_smaller_parts(photos, weights):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("MPS backend out of memory (MPS allocated")])
+def test_out_of_memory_the_step_is_the_same_in_smaller_parts(photos, weights, error):
     paths, y = photos
     results = []
     for limited in (False, True):
         backbone = load_backbone(TINY, weights, device="cpu")
         training = Training(recipe(), backbone, fit_head(embed(backbone, paths), y, 3))
         if limited:
-            training.model = Small(training.model)
+            training.model = Small(training.model, error)
         batch = backbone.normalized([backbone.prepare(open_upright(path)) for path in paths[:8]])
         loss = training.step(batch, np.array([0, 1] * 4), 1)
         results.append((loss, training.head.weight.detach(), training.parts, training.take_note()))

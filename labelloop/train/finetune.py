@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelloop.backbone import TimmBackbone, pick_device
-from labelloop.errors import CannotTrain
+from labelloop.errors import CannotTrain, is_out_of_memory
 from labelloop.images import open_upright
 from labelloop.train.augment import Augment
 from labelloop.train.head import Head, fit_head
@@ -164,7 +164,9 @@ class Training:
             self.optimizer.zero_grad(set_to_none=True)
             try:
                 loss = self._backward(images, labels)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._use_smaller_parts(len(labels))
                 continue
             torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *self.head.parameters()], 1.0)
