@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
@@ -137,6 +139,17 @@ def test_a_wrong_neighbourhood_cannot_outvote_many_answers():
     head = fit_spread(ALL, X, np.where(np.arange(300) < 250, y, -1), 2)
     plain = fit_head(X[:250], y[:250], 2)
     assert np.abs(head.predict_proba(X) - plain.predict_proba(X)).max() < 0.1
+
+
+def test_the_head_sees_only_the_main_directions_of_the_pool():
+    noise = 0.01 * np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+    wide = np.concatenate([X, noise], axis=1)
+    few = graph(wide, np.arange(300), 2)
+    main = replace(few, directions=few.directions[:, -3:], places=few.places[:, -3:])
+    head = fit_spread(main, wide, known(np.arange(20)), 2)
+    across = np.linalg.qr(main.directions, mode="complete")[0][:, 3:]
+    assert np.abs(head.weight @ across).max() < 1e-4 * np.abs(head.weight).max()
+    assert (head.predict_proba(wide).argmax(1) == Y).mean() > 0.95
 
 
 def test_classes_without_labels_have_probability_zero():
