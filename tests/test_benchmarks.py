@@ -80,3 +80,23 @@ def test_what_guesses_add_is_told_for_the_test_set_and_for_the_rest_of_the_pool(
 
 def test_an_empty_file_has_nothing_to_report(tmp_path):
     assert printed(tmp_path / "raw.jsonl", []) == [f"{tmp_path / 'raw.jsonl'} has no fits yet."]
+
+
+def test_growth_is_drawn_by_what_grows_with_medians_over_repeats(tmp_path):
+    def took(name, n, b, c, *seconds):
+        return [{"cell": {"name": name, "n": n, "b": b, "c": c}, "result": {"seconds": one}} for one in seconds]
+
+    lines = []
+    for name, factor in (("auto", 1), ("margin", 0.1)):
+        lines += took(name, 10_000, 100, 10, 0.1 * factor) + took(name, 50_000, 10, 10, 0.01 * factor)
+        lines += took(name, 50_000, 100, 10, 9, factor, 0.001) + took(name, 50_000, 100, 100, 10 * factor)
+    lines.append({"cell": lines[0]["cell"], "result": {"error": "out of time"}})
+    (tmp_path / "raw.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = [sys.executable, str(BENCHMARKS / "growth_drawing.py"), tmp_path / "raw.jsonl", tmp_path / "out.svg"]
+    subprocess.run(command, check=True)
+    svg = (tmp_path / "out.svg").read_text()
+    # 0.001 to 10 s on 448 pixels: 112 a power of ten, 1 s at 168; the medians of the three repeats are 1 and 0.1
+    assert svg.count('points="72.0,168.0 192.0,56.0" fill="none" stroke="#0b6bcb"') == 1  # classes
+    assert svg.count('points="222.0,392.0 402.0,168.0" fill="none" stroke="#0b6bcb"') == 1  # picks
+    assert svg.count('points="432.0,280.0 722.0,168.0" fill="none" stroke="#0b6bcb"') == 1  # images
+    assert [name for name in ("auto", "margin") if f">{name}</text>" in svg] == ["auto", "margin"]
