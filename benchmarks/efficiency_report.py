@@ -29,6 +29,7 @@ TARGET = {"caltech101": 1000}  # labels of random to compare with
 USUAL_TARGET = 300
 
 SHOWN = (AUTO, "uncertainty_herding", "margin", "badge", "max_herding", "typiclust", RANDOM)
+ALONE = ("eurosat", "vit_tiny", "long_tailed", 10)  # of the README
 DRAWN = (
     ("eurosat", "lite0", "balanced", 10),
     ("caltech101", "vit_tiny", "balanced", 40),
@@ -121,15 +122,15 @@ def report(raw: Path, *, full: bool = False) -> None:
 
 
 def draw(raw: Path, folder: Path) -> None:
-    """Write an SVG for each of DRAWN into the folder."""
+    """Write an SVG for each of DRAWN into the folder, and one of `auto` and random alone."""
     settings = {(one.name, one.backbone, one.kind, one.batch): one for one in read(raw)}
     folder.mkdir(parents=True, exist_ok=True)
-    for key in DRAWN:
+    files = [(f"curves-{'-'.join(map(str, key)).replace('_', '-')}.svg", key, SHOWN) for key in DRAWN]
+    for file, key, names in [*files, ("auto-and-random.svg", ALONE, (AUTO, RANDOM))]:
         if key in settings:
-            curves = {name: settings[key].curves[name] for name in SHOWN if name in settings[key].curves}
+            curves = {name: settings[key].curves[name] for name in names if name in settings[key].curves}
             title = "{}, {}, {}, batches of {}".format(*key).replace("_", " ")
-            file = folder / f"curves-{'-'.join(map(str, key)).replace('_', '-')}.svg"
-            file.write_text(drawing(curves, title), encoding="utf-8")
+            (folder / file).write_text(drawing(curves, title), encoding="utf-8")
 
 
 def _played(settings: list[Setting]) -> str:
