@@ -23,13 +23,13 @@ import numpy as np
 
 from labelloop.backbone import Backbone, load_backbone
 from labelloop.images import open_upright
-from labelloop.train import augment, finetune, recipe
+from labelloop.train import augment, finetune, recipe, training
 from labelloop.train.head import Head, fit_head
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 SETS = ("eurosat", "signdigits", "caltech101")
 BACKBONE, SIZE, TESTED = "mobilenetv2_100", 96, 500
-MODULES = (augment, finetune, recipe)  # a constant is changed wherever it is known
+MODULES = (augment, finetune, recipe, training)  # a constant is changed wherever it is known
 
 
 class Photos:

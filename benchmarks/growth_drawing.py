@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelloop.cli.drawing import COLORS, GRID, LINE, QUIET, apart
+from strategy_speed import FLOOR, GROWTH_N
+
+from labelloop.cli.drawing import COLORS, GRID, LINE, QUIET, apart, document
 
 WIDTH, HEIGHT, TOP, BOTTOM, LEFT, GAP = 980, 560, 56, 56, 72, 30
-N, B, C = 50_000, 100, 10  # what stays the same while another grows
-FLOOR = "one pass over the features"
+N, B, C = GROWTH_N, 100, 10  # what stays the same while another grows
 LOUD = {"auto": COLORS[0], FLOOR: "#212529"}
 PANELS = (("c", "classes", 120), ("b", "images chosen", 180), ("n", "images", 290))  # key, title, pixels wide
 Point = tuple[int, float]  # size, seconds
@@ -59,11 +60,7 @@ def drawing(panels: dict[str, dict[str, list[Point]]]) -> str:
         parts += panel(panels[key], title, left, width, axis)
         left += width + GAP
     parts += names({name: axis.y(line[-1][1]) for name, line in panels["n"].items()}, left - GAP)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        'font-family="system-ui, sans-serif" font-size="13" fill="#212529">\n'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n"
-    )
+    return document(WIDTH, HEIGHT, parts)
 
 
 @dataclass(frozen=True)

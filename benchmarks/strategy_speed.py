@@ -38,6 +38,7 @@ from strategy_cell import DIM, Cell, load, make
 HERE = Path(__file__).parent
 ONCE = 20  # seconds above which a choice is not repeated
 GROWTH_N, GROWTH_B = 50_000, (10, 100, 1000)
+FLOOR = "one pass over the features"
 LATER = "–"  # ran out of time or memory on less
 TOO_LARGE = ("allocate", "MemoryError", "bad_alloc")  # how torch, numpy and C++ put it
 
@@ -177,7 +178,7 @@ def growth(bench: Bench) -> None:
     cells = list(dict.fromkeys(cell for part in grown for cell in part))
     head = ["", *(f"n={k:,} c={c} b={b}" for k, c, b in cells)]
     rows, floors = [], []
-    for who, name in [("floor", "one pass over the features"), *(("labelloop", name) for name in chosen(options))]:
+    for who, name in [("floor", FLOOR), *(("labelloop", name) for name in chosen(options))]:
         done = [bench.run(bench.cell(who, name, *cell)) for cell in cells]
         floors = floors or [middle(one) for one in done]
         times = [middle(one) / floor for one, floor in zip(done, floors, strict=True)]

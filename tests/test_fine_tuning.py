@@ -23,6 +23,7 @@ from labelloop.features import FeatureStore
 from labelloop.learning import learn
 from labelloop.project import Project
 from labelloop.train import finetune
+from labelloop.train.training import Training
 from labelloop.types import Event
 from tests.conftest import TINY, draw, label_some, wait_until
 
@@ -150,8 +151,8 @@ def test_stopped_it_leaves_everything_as_it_was_and_goes_on_later(project):
 
 def test_it_stops_before_the_next_step(project, monkeypatch):
     label_some(project, 24)
-    steps, step = [], finetune.Training.step
-    monkeypatch.setattr(finetune.Training, "step", lambda *args: steps.append(args) or step(*args))
+    steps, step = [], Training.step
+    monkeypatch.setattr(Training, "step", lambda *args: steps.append(args) or step(*args))
     list(background.fine_tune(project, stop=lambda: len(steps) >= 3))
     assert len(steps) == 3
 
@@ -337,7 +338,7 @@ class Limited:
     """Logits of a network that has memory for so many images at a time."""
 
     def __init__(self, memory):
-        self.memory, self.logits = memory, finetune.Training.logits
+        self.memory, self.logits = memory, Training.logits
 
     def __get__(self, training, _):
         return lambda images: self.of(training, images)
@@ -350,7 +351,7 @@ class Limited:
 
 def test_out_of_memory_it_goes_on_with_smaller_batches_and_says_so(project, short, monkeypatch):
     label_some(project, 24)
-    monkeypatch.setattr(finetune.Training, "logits", Limited(3))
+    monkeypatch.setattr(Training, "logits", Limited(3))
     told = [progress.message for progress in background.fine_tune(project)]
     note = " (the GPU ran out of memory: batches are computed in 2 parts from here on)"
     assert [message for message in told if message.endswith(f"round 3 of 3{note}")]
@@ -360,7 +361,7 @@ def test_out_of_memory_it_goes_on_with_smaller_batches_and_says_so(project, shor
 def test_a_gpu_that_is_too_small_for_one_image_is_an_error_in_words(project, short, monkeypatch):
     label_some(project, 24)
     before = log(project)
-    monkeypatch.setattr(finetune.Training, "logits", Limited(0))
+    monkeypatch.setattr(Training, "logits", Limited(0))
     job = fine_tune(project)
     assert job.state == "failed"
     assert job.message == "the GPU has no memory for a single image at a time; choose a smaller backbone"
@@ -370,7 +371,7 @@ def test_a_gpu_that_is_too_small_for_one_image_is_an_error_in_words(project, sho
 def test_a_gpu_that_disappears_is_an_error_in_words_and_the_next_run_goes_on(project, short, monkeypatch):
     label_some(project, 24)
     before = log(project)
-    steps, backward = [], finetune.Training._backward
+    steps, backward = [], Training._backward
 
     def lost(training, images, labels):
         steps.append(1)
@@ -378,7 +379,7 @@ def test_a_gpu_that_disappears_is_an_error_in_words_and_the_next_run_goes_on(pro
             raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronous")
         return backward(training, images, labels)
 
-    monkeypatch.setattr(finetune.Training, "_backward", lost)
+    monkeypatch.setattr(Training, "_backward", lost)
     job = crash(project, RuntimeError)
     assert job.state == "failed"
     assert job.message.startswith("the GPU stopped working (CUDA error: unspecified launch failure); start it again")

@@ -15,9 +15,10 @@ from labelloop.errors import CannotTrain
 from labelloop.images import open_upright
 from labelloop.train import finetune as module
 from labelloop.train.augment import Augment, crop
-from labelloop.train.finetune import Training, finetune
+from labelloop.train.finetune import finetune
 from labelloop.train.head import Head, fit_head
 from labelloop.train.recipe import RATE, Recipe, batch_and_epochs
+from labelloop.train.training import Training, _optimizer
 
 SHARED = Path(__file__).parents[2] / "shared"
 TINY = "test_efficientnet"
@@ -221,7 +222,7 @@ def test_images_are_smaller_in_the_first_half_of_the_epochs_and_never_in_the_las
 
 def test_layers_near_the_image_that_would_hardly_learn_stay_as_they_are():
     network = timm.create_model("mobilenetv2_100", num_classes=0)
-    optimizer = module._optimizer(network, torch.nn.Linear(1280, 3))
+    optimizer = _optimizer(network, torch.nn.Linear(1280, 3))
     learns = {name for name, weight in network.named_parameters() if weight.requires_grad}
     assert "conv_head.weight" in learns
     assert "blocks.6.0.conv_pw.weight" in learns

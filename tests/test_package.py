@@ -29,7 +29,7 @@ LAYERS = [
     {"errors"},
     {"types"},
     {"cores", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
-    {"project", "backbone", "weights", "embedded", "embedding", "folding", "train.finetune"},
+    {"project", "backbone", "weights", "embedded", "embedding", "folding", "train.finetune", "train.training"},
     {"board", "learning", "late", "reasons", "loop", "exchange", "folders"},
     {"judging", "background", "worker", "dealing", "live", "simulate", "predicting", "takehome"},
     {"cli", "server", "ui", "demo", "__main__"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -57,10 +57,15 @@ def drawing(curves: Mapping[str, Curves], title: str, *, quiet: str = "random") 
     parts += [_band(one, frame, color[name]) for name, one in curves.items() if len(one.seeds) > 1]
     parts += [_line(one, frame, color[name], dashed=name == quiet) for name, one in curves.items()]
     parts += _names(curves, frame, color)
+    return document(WIDTH, frame.height, parts)
+
+
+def document(width: float, height: float, parts: Iterable[str]) -> str:
+    """An SVG of so many pixels, on white, that text is written on like the app's."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {frame.height:.0f}" width="{WIDTH}" '
-        f'height="{frame.height:.0f}" font-family="system-ui, sans-serif" font-size="13" fill="#212529">\n'
-        f'<rect width="{WIDTH}" height="{frame.height:.0f}" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" width="{width}" '
+        f'height="{height:.0f}" font-family="system-ui, sans-serif" font-size="13" fill="#212529">\n'
+        f'<rect width="{width}" height="{height:.0f}" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 

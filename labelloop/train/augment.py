@@ -1,6 +1,6 @@
 """Training images: opened in threads ahead of the network, cropped and lit a little differently every time.
 
-Left out: how they are learned from (finetune.py). Everything is a function of seed, epoch and row, so a run that was
+Left out: how they are learned from (training.py). Everything is a function of seed, epoch and row, so a run that was
 interrupted goes on with the very images that it would have seen.
 """
 

@@ -1,4 +1,4 @@
-"""How long and how hard a fine-tune learns, and how it tells how far it is. Numbers only; finetune.py does the work."""
+"""How long and how hard a fine-tune learns, and how it tells how far it is. Numbers only; training.py does the work."""
 
 from __future__ import annotations
 

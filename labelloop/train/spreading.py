@@ -25,7 +25,7 @@ from labelloop.types import Floats, Ints
 
 PASSED_ON = 0.8  # share of what a node has that comes from its neighbours
 ROUNDS = 5  # of passing on; with 10 nothing came out better
-METRICS = 2  # learned one after the other; a third found nothing more
+METRICS = 2  # learned one after the other; a third added 0.1 points in trials
 GUESSES = 7.0  # how many answers all guesses of a class weigh as much as, while there are few answers
 FADES = 200.0  # answers with which guesses weigh half as much
 LEARNED, LEARNED_A_CLASS = 1000, 20  # guesses that a head learns from: so many, or so many a class if that is more
