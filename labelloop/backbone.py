@@ -36,8 +36,9 @@ SHORT_LIST = {
     "mobilenetv2_100.ra_in1k": "quick without a GPU, and level with the best of the small networks",
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k": "a small network",
 }
-"""What "auto" chooses from and why, best first: docs/benchmarks.md, "Backbones". No computer's own speed would change
-the order: on a CPU the two most accurate ones are also the fastest, and the one that needs a GPU is far too slow."""
+"""What "auto" chooses from and why, best first: docs/benchmarks.md, "Backbones"; weights that timm publishes itself. No
+computer's own speed would change the order: on a CPU the two most accurate ones are also the fastest, and the one that
+needs a GPU is far too slow."""
 SUGGESTED = "tf_efficientnet_lite0"
 
 
@@ -240,7 +241,7 @@ def _resolve_file(file: Path) -> tuple[str, str]:
 def _resolve_auto(device: str) -> tuple[str, str]:
     for name, why in SHORT_LIST.items():
         # Whether there is a GPU takes seconds to find out.
-        if weights.find_in_cache(name) and (name != NEEDS_GPU or pick_device(device) != "cpu"):
+        if weights.find_in_cache(name, is_of_timm=True) and (name != NEEDS_GPU or pick_device(device) != "cpu"):
             return name, f"{why}; its weights are on this machine already"
     return "embedded", (
         "built-in features, because no weights of a pretrained network are on this machine and nothing is downloaded "

@@ -156,11 +156,14 @@ def fixed_size(name: str) -> bool:
     return bool(config and config.fixed_input_size)
 
 
-def find_in_cache(name: str) -> Path | None:
-    """The weights of `name` in the hub's cache on this machine. Imports neither torch nor timm for a full name."""
+def find_in_cache(name: str, *, is_of_timm: bool = False) -> Path | None:
+    """The weights of `name` in the hub's cache on this machine.
+
+    Where the hub has them is asked of timm, whose import takes seconds, unless it is known that they are timm's own.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    repository, revision, files = _on_hub(name)
+    repository, revision, files = (f"timm/{name}", None, HUB_FILES) if is_of_timm else _on_hub(name)
     if repository is None:
         return None
     for file in files:
@@ -170,19 +173,8 @@ def find_in_cache(name: str) -> Path | None:
     return None
 
 
-# The models that "auto" may choose; their place on the hub is known without asking timm, whose import takes seconds.
-KNOWN = (
-    "tf_efficientnet_lite0.in1k",
-    "mobilenetv2_100.ra_in1k",
-    "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
-    "vit_small_patch14_reg4_dinov2.lvd142m",
-)
-
-
 def _on_hub(name: str) -> tuple[str | None, str | None, tuple[str, ...]]:
     """Repository, revision and the files that may hold the weights."""
-    if name in KNOWN:
-        return f"timm/{name}", None, HUB_FILES
     from timm import get_pretrained_cfg
 
     config = get_pretrained_cfg(name)
