@@ -7,10 +7,10 @@
     python benchmarks/finetune.py report CACHE
 
 All train on random labels of real photographs with a small network at a small image size on one core, make the features
-anew, fit a head on them and ask it about 500 test images. What is in CACHE already is not run again; `report` prints
-the tables of what is there. `projects` are fine-tunes with settings that are meant to be bad, for the rule.
-`versus` takes a Python with fastai (`python -m venv VENV && VENV/bin/pip install fastai timm`); without it, ours runs
-alone.
+anew, fit a head on them and ask it about 500 test images; `versus` asks a head that learned from guesses as well. What
+is in CACHE already is not run again; `report` prints the tables of what is there. `projects` are fine-tunes with
+settings that are meant to be bad, for the rule. `versus` takes a Python with fastai (`python -m venv VENV &&
+VENV/bin/pip install fastai timm`); without it, ours runs alone.
 Left out: sizes that need a GPU.
 """
 
@@ -89,8 +89,12 @@ class Bench:
         before_seconds = time.process_time() - begin
         backbone, head, seconds = tune(photos, rows, y, self.weights, self.folder / "run", seed, old)
         said = {"new": said_by(backbone, head, photos), "old": old.logits(photos.frozen), "y": photos.test_y}
-        before = {"before": photos.right(said["old"]), "before_seconds": before_seconds}
-        self.kept.add({**key, "right": photos.right(said["new"]), "seconds": seconds, **before}, said)
+        found = {"right": photos.right(said["new"]), "seconds": seconds, "before": photos.right(said["old"])}
+        found["before_seconds"] = before_seconds
+        if job == "versus":
+            said |= in_use(photos, backbone, rows)
+            found |= {f"{side} in use": photos.right(said[f"{side} in use"]) for side in ("new", "old")}
+        self.kept.add({**key, **found}, said)
 
     def fastai(self, photos: Photos, n: int, seed: int, epochs: int, python: Path) -> None:
         """Run and keep fastai's fine_tune, with one frozen epoch before so many with all layers."""
@@ -111,6 +115,13 @@ class Bench:
 def said_by(backbone: Backbone, head: Head, photos: Photos) -> np.ndarray:
     """Logits of the test images."""
     return head.logits(features(backbone, photos.test))
+
+
+def in_use(photos: Photos, tuned: Backbone, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Logits of the test images by heads as labelloop fits them, with guesses, on new and on frozen features."""
+    new = photos.head_in_use(features(tuned, photos.pool), rows)
+    old = photos.head_in_use(photos.frozen_pool, rows)
+    return {"new in use": said_by(tuned, new, photos), "old in use": old.logits(photos.frozen)}
 
 
 def versus(options: argparse.Namespace) -> None:

@@ -25,6 +25,8 @@ from labelloop.backbone import Backbone, load_backbone
 from labelloop.images import open_upright
 from labelloop.train import augment, finetune, recipe, training
 from labelloop.train.head import Head, fit_head
+from labelloop.train.neighbours import graph
+from labelloop.train.spreading import fit_spread
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 SETS = ("eurosat", "signdigits", "caltech101")
@@ -57,6 +59,16 @@ class Photos:
         """Features of the test images by the pretrained backbone."""
         return features(self.base, self.test)
 
+    @cached_property
+    def pool(self) -> list[Any]:
+        """All training images as the network takes them."""
+        return prepared(self.base, self.paths)
+
+    @cached_property
+    def frozen_pool(self) -> np.ndarray:
+        """Features of all training images by the pretrained backbone."""
+        return features(self.base, self.pool)
+
     def draw(self, n: int, seed: int) -> np.ndarray:
         """Rows of n random training images; more labels of a seed begin with its fewer ones."""
         return np.random.default_rng(seed).permutation(len(self.y))[:n]
@@ -64,6 +76,12 @@ class Photos:
     def head(self, backbone: Backbone, rows: np.ndarray) -> Head:
         """The head of these labels on a backbone's features."""
         return fit_head(features(backbone, prepared(backbone, self.paths[rows])), self.y[rows], len(self.classes))
+
+    def head_in_use(self, pool: np.ndarray, rows: np.ndarray) -> Head:
+        """The head of these labels and of guesses on the rest of the training images, whose features are `pool`."""
+        y = np.full(len(self.y), -1)
+        y[rows] = self.y[rows]
+        return fit_spread(graph(pool, np.arange(len(pool)), len(self.classes)), pool, y, len(self.classes))
 
     def right(self, logits: np.ndarray) -> float:
         """Percent of the test images."""
@@ -92,7 +110,7 @@ class Kept:
         return any(key.items() <= run.items() for run in self.runs)
 
     def add(self, run: dict[str, Any], logits: dict[str, np.ndarray] | None = None) -> None:
-        """Write it down; `logits` of the new and the old model, with the classes."""
+        """Write it down; `logits` of new and old models, with the classes."""
         if logits is not None:
             run = {**run, "said": f"said-{len(self.runs)}.npz"}
             np.savez(self.folder / run["said"], **logits)  # type: ignore[arg-type]

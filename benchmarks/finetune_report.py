@@ -16,6 +16,7 @@ from labelloop.judging import Comparison, compare
 
 JUDGES, DRAWS, FEWER_DRAWS = (20, 50, 100, 200), 60, 10
 Said = tuple[np.ndarray, np.ndarray]  # logits of the test images (n, c) and their classes (n,)
+WITH, WITHOUT = ("with guesses: head", "ours", "in charge"), ("without: head", "ours")
 PEERS = ("fastai", "fastai, as many images")
 
 
@@ -44,15 +45,17 @@ def versus(kept: Kept) -> Iterable[str]:
             if ours:
                 rows.append([f"{name}, {n}", len(ours), *_versus_row(kept, ours, found)])
     return [
-        "Percent of the test images right, mean ± sd over seeds. In charge: the model after the rule's decision on 50 "
-        f"held-out answers, mean of {DRAWS} draws. Seconds of CPU: ours without the frozen features of the labels, "
-        "which are there already, with the new ones and the head on them; fastai's `fine_tune` alone. In brackets: "
-        "of fastai's time, what ours takes to fastai's accuracy, which the frozen head has already where it says head.",
+        "Percent of the test images right, mean ± sd over seeds. With guesses: the head as labelloop fits it, on "
+        "frozen features (head), on the fine-tuned ones (ours), and after the rule's decision between the two on 50 "
+        f"held-out answers, mean of {DRAWS} draws (in charge). Without guesses: a head on the labels alone. Seconds of "
+        "CPU: ours without the frozen features of the labels, which are there already, with the new ones and the head "
+        "on them; fastai's `fine_tune` alone. In brackets: of fastai's time, what ours takes to fastai's accuracy, "
+        "which the frozen head has already where it says head.",
         "",
         f"The frozen head with all training images: {', '.join(full) or 'not run'}.",
         "",
         table(
-            ["set, labels", "seeds", "head", "ours", "in charge", *PEERS, "seconds: ours", *PEERS],
+            ["set, labels", "seeds", *WITH, *WITHOUT, *PEERS, "seconds: ours", *PEERS],
             rows,
         ),
     ]
@@ -62,9 +65,11 @@ def _versus_row(kept: Kept, ours: list[dict[str, Any]], found: dict[str, list[di
     theirs = [found.get(name, []) for name in PEERS]
     in_charge = [in_charge_after(kept.said(run), 50) for run in ours]
     return [
+        _mean_sd([run["old in use"] for run in ours]),
+        _mean_sd([run["new in use"] for run in ours]),
+        _mean_sd(in_charge),
         _mean_sd([run["before"] for run in ours]),
         _mean_sd([run["right"] for run in ours]),
-        _mean_sd(in_charge),
         *(_right(runs) for runs in theirs),
         f"{_mean(ours, 'seconds'):.0f}",
         *(_seconds(ours, runs) for runs in theirs),
@@ -156,9 +161,9 @@ def _rates(found: Sequence[tuple[float, Comparison]], says: Callable[[Comparison
 
 def in_charge_after(said: dict[str, np.ndarray], n: int) -> float:
     """Percent right of the model in charge, on the test images that did not judge, mean over draws."""
-    y = said["y"]
-    found = _judged(said["new"], said["old"], y, n, DRAWS, 0)
-    right = [_right_of(said["new" if comparison.takes_over else "old"][rest], y[rest]) for rest, comparison in found]
+    y, new, old = said["y"], said["new in use"], said["old in use"]
+    found = _judged(new, old, y, n, DRAWS, 0)
+    right = [_right_of((new if comparison.takes_over else old)[rest], y[rest]) for rest, comparison in found]
     return float(np.mean(right))
 
 
