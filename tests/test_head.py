@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
+from threadpoolctl import threadpool_limits
 
 from labelloop.errors import BadInput, CannotTrain
 from labelloop.train import head as module
@@ -101,15 +103,26 @@ def test_it_stops_close_enough_to_the_optimum(monkeypatch):
     assert np.abs(quick - fit_head(X, y, 4).predict_proba(X)).max() < 0.1
 
 
-def test_features_on_disk_and_in_half_precision_give_the_same_answer(tmp_path, monkeypatch):
+def test_features_on_disk_and_in_half_precision_give_the_same_answer(tmp_path):
     X, y = blobs(60, 16, 3)
     head = fit_head(X, y, 3)
-    np.save(tmp_path / "x.npy", X.astype(np.float16))
-    monkeypatch.setattr(module, "BLOCK", 7)
+    many = np.tile(X, (80, 1))  # more than one block
+    np.save(tmp_path / "x.npy", many.astype(np.float16))
     stored = head.predict_proba(np.load(tmp_path / "x.npy", mmap_mode="r"))
-    monkeypatch.setattr(module, "BLOCK", 1000)
-    assert np.allclose(stored, head.predict_proba(X), atol=0.02)
+    assert np.allclose(stored, softmax(many @ head.weight.T + head.bias, axis=1), atol=0.02)
     assert head.predict_proba(X[:0]).shape == (0, 3)
+
+
+def test_probabilities_are_the_same_digits_on_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(9000, 384)).astype(np.float32)
+    head = Head(rng.normal(size=(10, 384)).astype(np.float32), np.zeros(10, np.float32))
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads):
+            found.append(head.predict_proba(X))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 def test_the_same_labels_give_the_same_head():

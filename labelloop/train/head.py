@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelloop.cores import one_thread
+from labelloop.cores import each, one_thread, workers
 from labelloop.errors import BadInput, CannotTrain
 from labelloop.types import Floats, Ints
 
@@ -27,7 +27,6 @@ C = 10.0
 SHARPEN = 1.9
 DTYPE = np.float32
 SOLVER = {"gtol": 3e-4, "ftol": 1e-9, "maxiter": 1000}
-BLOCK = 8192  # rows predicted at a time
 
 Matrix = NDArray[np.float64]
 
@@ -42,11 +41,15 @@ class Head:
     def predict_proba(self, features: NDArray[np.floating[Any]]) -> Floats:
         """Class probabilities (n, c) for features (n, d), read block by block: a memory map is never copied whole."""
         proba = np.empty((len(features), len(self.bias)), np.float32)
-        for start in range(0, len(features), BLOCK):
-            logits = self.logits(features[start : start + BLOCK])
+
+        def fill(block: slice) -> None:
+            logits = self.logits(features[block])
             logits -= logits.max(axis=1, keepdims=True)
             np.exp(logits, out=logits)
-            proba[start : start + BLOCK] = logits / logits.sum(axis=1, keepdims=True)
+            np.divide(logits, logits.sum(axis=1, keepdims=True), out=proba[block])
+
+        with workers() as executor:
+            each(executor, len(features), fill)
         return proba
 
     def logits(self, features: NDArray[np.floating[Any]]) -> Floats:
