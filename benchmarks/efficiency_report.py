@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from common import mean_sd, table
+from peers import PEERS
 from real_sets import BACKBONES, KINDS, NAMES
 
 from labelloop.cli.drawing import drawing
@@ -52,6 +53,7 @@ class Setting:
     n: int  # images in the pool
     curves: dict[str, Curves]  # strategy → curves at `auto`'s budgets, as far as it has them
     further: Curves  # random at all its budgets
+    peers: dict[str, Curves]  # other packages' own code, at `auto`'s budgets
 
     @property
     def words(self) -> str:
@@ -70,6 +72,11 @@ class Setting:
         """`auto` minus each other one in area, worst first."""
         gaps = {name: area_difference(self.curves[AUTO], self.curves[name]) for name in self.areas if name != AUTO}
         return dict(sorted(gaps.items(), key=lambda item: item[1].mean))
+
+    @cached_property
+    def peer_gaps(self) -> dict[str, Interval]:
+        """`auto` minus each of the other packages in area."""
+        return {name: area_difference(self.curves[AUTO], one) for name, one in self.peers.items()}
 
     @cached_property
     def over_random(self) -> dict[int, Interval]:
@@ -105,7 +112,8 @@ def _setting(key: tuple[str, str, str, int, int], played: Played, measure: str) 
     curves = {strategy: collect(of_seed, measure) for strategy, of_seed in sorted(played.items())}
     budgets = curves[AUTO].labels
     cut = {strategy: one.at(np.intersect1d(one.labels, budgets)) for strategy, one in curves.items()}
-    return Setting(*key, cut, curves[RANDOM])
+    ours, peers = ({name: one for name, one in cut.items() if (name in PEERS) is is_peer} for is_peer in (False, True))
+    return Setting(*key, ours, curves[RANDOM], peers)
 
 
 def report(raw: Path, *, full: bool = False) -> None:
@@ -115,7 +123,11 @@ def report(raw: Path, *, full: bool = False) -> None:
         print(f"{raw} has no setting in which both {AUTO} and {RANDOM} have been played.")
         return
     print(f"{_played(settings)}\n")
-    print("\n\n".join([*_answers(settings), *_macro(raw), *_overview(settings), *_areas(settings)]))
+    print(
+        "\n\n".join(
+            [*_answers(settings), *_macro(raw), *_beside_peers(settings), *_overview(settings), *_areas(settings)]
+        )
+    )
     if full:
         for setting in settings:
             print(f"\n#### {setting.words}: pool of {setting.n}\n\n{_curves(setting)}")
@@ -257,6 +269,32 @@ def _macro(raw: Path) -> Iterator[str]:
         names = " and ".join(sorted({one.name for one in shown}))
         yield f"The test set of {names} has classes of unlike size. Its long-tailed pools by macro accuracy:"
         yield from _answers(shown, "macro accuracy")
+
+
+# -- other packages ---------------------------------------------------------------------------------------------------
+
+
+def _beside_peers(settings: list[Setting]) -> Iterator[str]:
+    """Of their own code, with the same head on the same pools."""
+    settings = [setting for setting in settings if setting.peers]
+    names = sorted({name for setting in settings for name in setting.peers})
+    if not names:
+        return
+    gaps = [(gap, name, setting) for setting in settings for name, gap in setting.peer_gaps.items()]
+    low = min(gaps, key=lambda case: case[0].mean)
+    behind = sum(100 * gap.mean < -BELOW for gap, _, _ in gaps)
+    seeds = sorted({gap.n for gap, _, _ in gaps})
+    rows = [
+        (setting.words, *(_points(setting.peer_gaps[name]) if name in setting.peers else "–" for name in names))
+        for setting in settings
+    ]
+    yield "#### How far is `auto` from other packages' own code, in area?"
+    yield (
+        "The same pools and the same head; their code chooses, with the settings it comes with. Points that `auto` is "
+        f"ahead, {' to '.join(map(str, seeds))} seeds. More than {BELOW} behind in {behind} of {len(gaps)} cases; "
+        f"furthest: {_points(low[0])} ({low[1]}, {low[2].words})."
+    )
+    yield table(["setting", *names], rows)
 
 
 # -- all strategies ---------------------------------------------------------------------------------------------------
