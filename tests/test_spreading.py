@@ -152,6 +152,16 @@ def test_the_head_sees_only_the_main_directions_of_the_pool():
     assert (head.predict_proba(wide).argmax(1) == Y).mean() > 0.95
 
 
+def test_with_few_answers_for_many_classes_it_is_less_sure(monkeypatch):
+    """Of 4 answers and 2 classes it keeps 4 / 5 of its logits, of 4 answers and 12 classes 4 / 10."""
+    y = known([0, 1, 2, 3])
+    two, twelve = (fit_spread(ALL, X, y, n_classes).logits(X)[:, :2] for n_classes in (2, 12))
+    monkeypatch.setattr(spreading, "HALF_SURE", 0)
+    fitted = fit_spread(ALL, X, y, 2).logits(X)
+    assert two == pytest.approx(0.8 * fitted, rel=1e-4, abs=1e-5)
+    assert twelve == pytest.approx(0.4 * fitted, rel=1e-4, abs=1e-5)
+
+
 def test_classes_without_labels_have_probability_zero():
     proba = fit_spread(ALL, X, np.where(np.arange(300) < 6, 2 * Y + 1, -1), 5).predict_proba(X)
     assert (proba[:, [0, 2, 4]] == 0).all()
