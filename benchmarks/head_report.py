@@ -222,23 +222,33 @@ def _guesses(lines: Lines, measure: str, where: str) -> Iterator[str]:
 
 def _calibration(lines: Lines) -> Iterator[str]:
     """How large is the error, for each head and each way of drawing?"""
-    enough = Lines(tuple(line for line in lines.lines if line.labels >= ENOUGH))
-    rows = []
-    for title, some, measure in (
-        ("equally many a class, test set", enough.of(part="class"), "calibration"),
-        ("random from a pool, test set", enough.of(draw="random"), "calibration"),
-        ("random from a pool, rest of it", enough.of(draw="random"), "rest_calibration"),
-        ("chosen by `auto`, test set", enough.of(draw="auto"), "calibration"),
-        ("chosen by `auto`, rest of the pool", enough.of(draw="auto"), "rest_calibration"),
+    enough, fewer = (
+        Lines(tuple(line for line in lines.lines if (line.labels >= ENOUGH) is is_enough))
+        for is_enough in (True, False)
+    )
+    for title, some, methods in (
+        (f"Calibration error % at {ENOUGH} labels and more", enough, enough.all("method")),
+        (f"Calibration error % below {ENOUGH} labels", fewer, [OURS, GUESSING]),
     ):
-        for method in some.all("method"):
+        rows = list(_calibration_rows(some, methods))
+        if rows:
+            yield f"#### {title}"
+            yield "15 bins of equal width; each cell is the mean over its seeds."
+            yield table(["labels", "head", "mean", "largest", f"cells ≤ {WANTED:.0f} %"], rows)
+
+
+def _calibration_rows(lines: Lines, methods: list[Any]) -> Iterator[list[str]]:
+    for title, some, measure in (
+        ("equally many a class, test set", lines.of(part="class"), "calibration"),
+        ("random from a pool, test set", lines.of(draw="random"), "calibration"),
+        ("random from a pool, rest of it", lines.of(draw="random"), "rest_calibration"),
+        ("chosen by `auto`, test set", lines.of(draw="auto"), "calibration"),
+        ("chosen by `auto`, rest of the pool", lines.of(draw="auto"), "rest_calibration"),
+    ):
+        for method in methods:
             groups = _groups(some.of(method=method), measure)
             if groups:
-                rows.append([title, _title(method), *_errors(groups)])
-    if rows:
-        yield f"#### Calibration error % at {ENOUGH} labels and more"
-        yield "15 bins of equal width; each cell is the mean over its seeds."
-        yield table(["labels", "head", "mean", "largest", f"cells ≤ {WANTED:.0f} %"], rows)
+                yield [title, _title(method), *_errors(groups)]
 
 
 def _errors(groups: dict[tuple[Any, ...], list[float]]) -> list[str]:
