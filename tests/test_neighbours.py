@@ -48,6 +48,18 @@ def test_main_directions_are_those_of_scikit_learn(monkeypatch):
     assert np.allclose(made.place(X[:5]), made.places[:5], atol=1e-6)
 
 
+def test_so_are_those_of_few_images_with_many_features(monkeypatch):
+    wide = unit(np.random.default_rng(1).normal(size=(20, 50)))
+    made = graph(wide, np.arange(20), 3)
+    theirs = PCA(19).fit(wide).components_
+    assert made.directions.shape == (50, 19)
+    assert np.allclose(made.directions.T @ made.directions, np.eye(19), atol=1e-5)
+    assert np.allclose(made.directions @ made.directions.T, theirs.T @ theirs, atol=1e-4)
+    monkeypatch.setattr(neighbours, "DIRECTIONS", 3)
+    few = graph(wide, np.arange(20), 3).directions
+    assert np.allclose(few @ few.T, theirs[:3].T @ theirs[:3], atol=1e-3)
+
+
 @pytest.mark.parametrize(("n_classes", "nodes"), [(2, 40), (25, 50), (1000, 80)])
 def test_of_a_large_pool_a_part_is_looked_at_and_always_the_same(monkeypatch, n_classes, nodes):
     for name, value in {"NODES": 40, "NODES_A_CLASS": 2, "MOST_NODES": 80}.items():

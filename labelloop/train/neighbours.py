@@ -128,12 +128,16 @@ def _symmetric(near: Ints, like: Floats) -> Any:
 
 def _main_directions(centred: Floats) -> Floats:
     """The directions (d, k) in which rows (g, d) differ most, at most DIRECTIONS of them."""
-    from scipy.linalg import eigh
+    from scipy.linalg import eigh, qr
 
     g, d = centred.shape
     k = max(min(DIRECTIONS, d, g - 1), 1)
     with one_thread():  # see _product
-        _, directions = eigh(centred.T @ centred, subset_by_index=(d - k, d - 1))
+        if d <= g or g < 2:
+            _, directions = eigh(centred.T @ centred, subset_by_index=(d - k, d - 1))
+        else:  # of few images with many features, as combinations of the images: the smaller problem
+            _, mixed = eigh(centred @ centred.T, subset_by_index=(g - k, g - 1))
+            directions, _ = qr(centred.T @ mixed, mode="economic")
     found: Floats = np.ascontiguousarray(directions, np.float32)
     return found
 
