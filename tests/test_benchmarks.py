@@ -25,9 +25,9 @@ def by_chance(draw, labels, method, seed, accuracy, calibration):
     return fit(cell, labels, method, accuracy, calibration, **more)
 
 
-def printed(raw, lines):
+def printed(raw, lines, script="head.py"):
     raw.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    command = [sys.executable, str(BENCHMARKS / "head.py"), "report", str(raw)]
+    command = [sys.executable, str(BENCHMARKS / script), "report", str(raw)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     return ran.stdout.splitlines()
 
@@ -50,10 +50,14 @@ def test_the_head_is_compared_with_others_on_the_seeds_that_both_have(tmp_path):
     assert "| LogisticRegressionCV | 63.0 ± 4.2 (2) | 82.0 ± 0.0 (2) |" in found
     assert "| Prototypes | – | 50.0 ± 0.0 (1) |" in found
     assert "| LogisticRegressionCV | 20 / 20 / – |" in found
-    # 10 labels are too few to be asked; prototypes do not say how sure they are
-    assert [line for line in found if line.startswith("| equally many")] == [
+    # prototypes do not say how sure they are; below 100 labels only ours are asked
+    enough, fewer = "#### Calibration error % at 100 labels and more", "#### Calibration error % below 100 labels"
+    assert [line for line in found if line in (enough, fewer) or line.startswith("| equally many")] == [
+        enough,
         "| equally many a class, test set | Ours without guesses | 2.0 | 2.0 (eurosat, lite0, 100) | 1 of 1 |",
         "| equally many a class, test set | LogisticRegressionCV | 8.0 | 8.0 (eurosat, lite0, 100) | 0 of 1 |",
+        fewer,
+        "| equally many a class, test set | Ours with guesses | 2.0 | 2.0 (eurosat, lite0, 10) | 1 of 1 |",
     ]
 
 
@@ -100,3 +104,21 @@ def test_growth_is_drawn_by_what_grows_with_medians_over_repeats(tmp_path):
     assert svg.count('points="222.0,392.0 402.0,168.0" fill="none" stroke="#0b6bcb"') == 1  # picks
     assert svg.count('points="432.0,280.0 722.0,168.0" fill="none" stroke="#0b6bcb"') == 1  # images
     assert [name for name in ("auto", "margin") if f">{name}</text>" in svg] == ["auto", "margin"]
+
+
+def test_other_packages_are_compared_with_auto_and_take_no_rank(tmp_path):
+    """Areas of 0.70 (auto), 0.60 (random), 0.65 (margin), and 0.90 of a peer's own code."""
+    heights = {"auto": 0.7, "random": 0.6, "margin": 0.65, "skactiveml_badge": 0.9}
+    lines = [
+        {
+            "cell": ["eurosat", "lite0", "balanced", 10, name, seed],
+            "n": 3000,
+            "curve": [{"labels": k, "accuracy": height, "macro_accuracy": height} for k in (10, 20, 300)],
+        }
+        for name, height in heights.items()
+        for seed in (0, 1)
+    ]
+    found = printed(tmp_path / "raw.jsonl", lines, "label_efficiency.py")
+    assert "| eurosat, lite0, balanced, 10 | margin | 65.0 | 70.0 | +5.0 [5.0, 5.0] | 1 of 3 |" in found
+    assert "| setting | skactiveml_badge |" in found
+    assert "| eurosat, lite0, balanced, 10 | -20.0 [-20.0, -20.0] |" in found
