@@ -123,11 +123,8 @@ def report(raw: Path, *, full: bool = False) -> None:
         print(f"{raw} has no setting in which both {AUTO} and {RANDOM} have been played.")
         return
     print(f"{_played(settings)}\n")
-    print(
-        "\n\n".join(
-            [*_answers(settings), *_macro(raw), *_beside_peers(settings), *_overview(settings), *_areas(settings)]
-        )
-    )
+    strategies = [*_beside_peers(settings), *_overview(settings), *_areas(settings)]
+    print("\n\n".join([*_answers(settings), *_macro(raw), *strategies]))
     if full:
         for setting in settings:
             print(f"\n#### {setting.words}: pool of {setting.n}\n\n{_curves(setting)}")

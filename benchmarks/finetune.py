@@ -89,8 +89,12 @@ class Bench:
         before_seconds = time.process_time() - begin
         backbone, head, seconds = tune(photos, rows, y, self.weights, self.folder / "run", seed, old)
         said = {"new": said_by(backbone, head, photos), "old": old.logits(photos.frozen), "y": photos.test_y}
-        found = {"right": photos.right(said["new"]), "seconds": seconds, "before": photos.right(said["old"])}
-        found["before_seconds"] = before_seconds
+        found = {
+            "right": photos.right(said["new"]),
+            "seconds": seconds,
+            "before": photos.right(said["old"]),
+            "before_seconds": before_seconds,
+        }
         if job == "versus":
             said |= in_use(photos, backbone, rows)
             found |= {f"{side} in use": photos.right(said[f"{side} in use"]) for side in ("new", "old")}

@@ -222,10 +222,8 @@ def _guesses(lines: Lines, measure: str, where: str) -> Iterator[str]:
 
 def _calibration(lines: Lines) -> Iterator[str]:
     """How large is the error, for each head and each way of drawing?"""
-    enough, fewer = (
-        Lines(tuple(line for line in lines.lines if (line.labels >= ENOUGH) is is_enough))
-        for is_enough in (True, False)
-    )
+    enough = Lines(tuple(line for line in lines.lines if line.labels >= ENOUGH))
+    fewer = Lines(tuple(line for line in lines.lines if line.labels < ENOUGH))
     for title, some, methods in (
         (f"Calibration error % at {ENOUGH} labels and more", enough, enough.all("method")),
         (f"Calibration error % below {ENOUGH} labels", fewer, [OURS, GUESSING]),
