@@ -301,17 +301,17 @@ class Live:
         """Where the project stands, as the page shows it; see the README of ui/ for the fields."""
         from labelloop.metrics import ENOUGH
 
-        board, learned = self.board, self.learned
+        board, learned, classes = self.board, self.learned, self.project.classes
         labels = board.label[board.label >= 0]
         exam = learned.exam if learned is not None else None
         known = exam if exam is not None and exam.enough else None
         return {
-            "classes": list(board.classes),
+            "classes": list(classes),
             "images": int((~board.gone).sum()),
             "embedded": int((board.embedded & ~board.gone).sum()),
             "unreadable": self.unreadable,
             "labeled": len(labels),
-            "counts": np.bincount(labels, minlength=len(board.classes)).tolist(),
+            "counts": np.bincount(labels, minlength=len(classes)).tolist(),
             "unsure": int((board.state == 2).sum()),
             "flagged": len(self.project.log.flagged()),
             "exam": {

@@ -81,6 +81,20 @@ def embed_here(project: Path) -> None:
         list(worker.embed(opened, announce=print, stop=lambda: False))
 
 
+# -- classes -----------------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_listed_added_and_renamed(photos, tmp_path):
+    run("init", tmp_path / "p", photos, "--classes", "red,bleu", "--backbone", "embedded")
+    run("label", tmp_path / "p", sorted(photos.rglob("*.png"))[0], "bleu")
+    assert run("classes", tmp_path / "p").stdout == "     0  red\n     1  bleu\n"
+    changed = run("classes", tmp_path / "p", "--rename", "bleu", "blue", "--add", "green", "--json")
+    assert json.loads(changed.stdout) == {"red": 0, "blue": 1, "green": 0}
+    assert "there is no class 'bleu'. The classes are: red, blue, green" in error(
+        "classes", tmp_path / "p", "--rename", "bleu", "x"
+    )
+
+
 # -- init and add ------------------------------------------------------------------------------------------------------
 
 

@@ -388,6 +388,21 @@ def test_a_file_is_found_below_its_folder_absolute_or_from_here(project, photos,
 # -- classes, jobs --------------------------------------------------------------------------------------------------
 
 
+def test_a_class_gets_another_name_and_its_answers_go_by_it(project):
+    image = project.catalog.image(1)
+    project.label(image.path, "red")
+    assert project.rename_class("RED", " crimson ") == 0
+    assert project.classes == ("crimson", "blue")
+    assert [row["label"] for row in project.db["labels"].rows] == ["crimson"]
+    assert project.rename_class("crimson", "Crimson") == 0
+    for name in ("", "BLUE"):
+        with pytest.raises(BadInput):
+            project.rename_class("crimson", name)
+    with pytest.raises(BadInput, match="Crimson, blue"):
+        project.rename_class("red", "pink")
+    assert project.classes == ("Crimson", "blue")
+
+
 def test_classes_are_only_added(project):
     assert project.add_class("  green ") == 2
     assert project.classes == ("red", "blue", "green")

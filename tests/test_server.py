@@ -209,6 +209,15 @@ def test_a_new_class(page):
     assert add("RED").status_code == add(" ").status_code == 400
 
 
+def test_a_class_gets_another_name(page):
+    def rename(index, name):
+        return page.post(f"{page.base}/classes/{index}", content=json.dumps({"name": name}), headers=HEADERS)
+
+    assert rename(0, "crimson").json() == {"classes": ["crimson", "blue"], "class": 0}
+    assert page.get(f"{page.base}/state").json()["classes"] == ["crimson", "blue"]
+    assert rename(0, "Blue").status_code == rename(1, " ").status_code == rename(2, "pink").status_code == 400
+
+
 def test_pictures_go_by_id_alone(page):
     for size in ("thumb", "view"):
         reply = page.get(f"{page.base}/{size}/1")

@@ -1,12 +1,12 @@
 """The command `labelloop`: parse, call, print.
 
-    making.py     init, add, demo                        options.py    what several commands ask for
+    making.py     init, add, classes, demo               options.py    what several commands ask for
     looping.py    embed, app, next, label, train         terminal.py   progress, and words for whoever waits
     labels.py     status, export, import, log, undo      apart.py      a process for code that is not trusted to end
     taking.py     predict, and the model of export       replay.py     strategies replayed on labels that are there
     plugins.py    strategies, check, try                 known.py      image folders whose classes are known
     simulating.py simulate                               drawing.py    learning curves as SVG
-    comparing.py  strategies compared, in words
+    comparing.py  strategies compared, in words            settings.py   settings of strategies, as they are typed
 
 Answers and JSON go to stdout, everything that is only said to whoever waits goes to stderr. Left out: whatever the
 app or a script would need too; that is in the core.

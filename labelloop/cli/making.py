@@ -8,8 +8,17 @@ from typing import Any
 import click
 
 from labelloop import folders
-from labelloop.cli.options import PATH, browser_option, by_option, host_option, port_option, project_argument
-from labelloop.cli.terminal import say, scan
+from labelloop.board import read_board
+from labelloop.cli.options import (
+    PATH,
+    browser_option,
+    by_option,
+    host_option,
+    json_option,
+    port_option,
+    project_argument,
+)
+from labelloop.cli.terminal import print_json, say, scan
 from labelloop.errors import BadInput
 from labelloop.project import Project, nothing_left_on_error
 from labelloop.types import Settings
@@ -108,6 +117,33 @@ def add(project: Path, folder: Path | None, verbose: bool) -> None:
 
 
 @click.command()
+@project_argument
+@click.option("--add", "added", multiple=True, metavar="NAME", help="A new class; may be repeated.")
+@click.option("--rename", "renamed", nargs=2, multiple=True, metavar="OLD NEW", help="In all its answers, too.")
+@json_option
+def classes(project: Path, added: tuple[str, ...], renamed: tuple[tuple[str, str], ...], as_json: bool) -> None:
+    """The classes, in the order of their keys, and how many labels each has.
+
+    \b
+    labelloop classes leaves
+    labelloop classes leaves --add septoria
+    labelloop classes leaves --rename mildw mildew
+    """
+    with Project(project) as opened:
+        for old, new in renamed:
+            opened.rename_class(old, new)
+        for name in added:
+            opened.add_class(name)
+        label = read_board(opened).label
+        counts = {name: int((label == index).sum()) for index, name in enumerate(opened.classes)}
+    if as_json:
+        print_json(counts)
+        return
+    for name, count in counts.items():
+        click.echo(f"{count:>6}  {name}")
+
+
+@click.command()
 @click.argument("folder", type=PATH, default="labelloop-demo")
 @host_option
 @port_option
@@ -127,4 +163,4 @@ def demo(folder: Path, host: str, port: int, no_browser: bool) -> None:
     serve(folder, host=host, port=port, browser=not no_browser)
 
 
-COMMANDS = (init, add, demo)
+COMMANDS = (init, add, classes, demo)

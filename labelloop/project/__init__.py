@@ -1,14 +1,15 @@
 """A project: a folder whose `project.db` holds all that a person made. The only package with SQL in it.
 
     settings    what the project was set up with        schema.py    tables, step by step
-    classes     names, only ever added                  database.py  connections and transactions
+    classes     names; none ever goes                   database.py  connections and transactions
     catalog     images and files                        catalog.py
     log         who answered what                       log.py
     rounds      what was chosen, what was measured      rounds.py
     jobs        background work                         jobs.py
     drop_ins    strategies of its own, gone with it     loop.load_strategies reads them
 
-`features/`, `models/` and `thumbs/` beside the database can be deleted: they are made again.
+`features/` and `thumbs/` beside the database can be deleted: they are made again. So can `models/`, as long as no
+fine-tuned model is in charge: its weights lie there.
 """
 
 from __future__ import annotations
@@ -227,6 +228,18 @@ class Project:
             clean_names([*names, name])
             index = len(names)
             self.db.conn.execute("INSERT INTO classes VALUES (?, ?, ?)", (index, name, now()))
+        return index
+
+    def rename_class(self, name: str, to: str) -> int:
+        """Give a class another name; its answers, those in the log too, go by the new one. Returns its index.
+
+        Raises BadInput when there is no such class, and for a new name that is empty or another class's.
+        """
+        (to,) = clean_names([to])
+        with writing(self.db):
+            index = self.class_index(name)
+            clean_names([to if k == index else other for k, other in enumerate(self.classes)])
+            self.db.conn.execute("UPDATE classes SET name = ? WHERE idx = ?", (to, index))
         return index
 
     def class_index(self, name: str) -> int:

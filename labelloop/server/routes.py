@@ -290,6 +290,17 @@ def add_class(live: Live, request: Request, body: Json) -> Json:
 
 
 @json_route
+def rename_class(live: Live, request: Request, body: Json) -> Json:
+    """POST: another name for a class."""
+    classes, index = live.project.classes, request.path_params["index"]
+    if index >= len(classes):
+        raise BadInput(f"there is no class {index}; there are {len(classes)}")
+    live.project.rename_class(classes[index], _text(body["name"], 200))
+    live.wake()
+    return {"classes": list(live.project.classes), "class": index}
+
+
+@json_route
 def jobs(live: Live, request: Request, body: Json) -> Json:
     """POST: train now, or stop what is running."""
     if body.get("stop"):
@@ -340,6 +351,7 @@ def routes() -> list[Route]:
         Route("/ll/{key}/review", review),
         Route("/ll/{key}/answers", answers, methods=["POST"]),
         Route("/ll/{key}/classes", add_class, methods=["POST"]),
+        Route("/ll/{key}/classes/{index:int}", rename_class, methods=["POST"]),
         Route("/ll/{key}/jobs", jobs, methods=["POST"]),
         *(Route(f"/ll/{{key}}/{size}/{{image:int}}", image(size)) for size in SIZES),
     ]

@@ -2,7 +2,7 @@
 
 Streamlit gets a stub that loads the real page, plain JavaScript modules, from our own route; from then on keys, images
 and answers travel between browser and server without a script rerun. What the page does is in static/labeler.js; the
-routes it talks to are in server.py.
+routes it talks to are in server/routes.py.
 """
 
 from __future__ import annotations

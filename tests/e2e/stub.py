@@ -212,6 +212,13 @@ def routes(project: Project) -> list[Any]:
         project.classes.append(name)
         return JSONResponse({"classes": project.classes, "class": len(project.classes) - 1})
 
+    async def rename(request: Request) -> Response:
+        name, index = (await request.json())["name"].strip(), request.path_params["index"]
+        if name in project.classes:
+            return JSONResponse({"error": f"the class names {name!r} and {name!r} are the same"}, 400)
+        project.classes[index] = name
+        return JSONResponse({"classes": project.classes, "class": index})
+
     async def jobs(request: Request) -> Response:
         project.job = {
             "id": 1,
@@ -250,6 +257,7 @@ def routes(project: Project) -> list[Any]:
         Route("/", page), Route(f"{BASE}/state", state), Route(f"{BASE}/queue", queue),
         Route(f"{BASE}/reserve", reserve),
         Route(f"{BASE}/answers", answers, methods=["POST"]), Route(f"{BASE}/classes", classes, methods=["POST"]),
+        Route(f"{BASE}/classes/{{index:int}}", rename, methods=["POST"]),
         Route(f"{BASE}/jobs", jobs, methods=["POST"]), Route(f"{BASE}/recent", recent), Route(f"{BASE}/review", review),
         Route(f"{BASE}/thumb/{{id:int}}", picture), Route(f"{BASE}/view/{{id:int}}", picture),
         Route(f"{BASE}/full/{{id:int}}", picture),

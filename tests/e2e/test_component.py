@@ -177,6 +177,30 @@ def test_classes_can_be_added_from_nothing(page: Page, stub: Stub) -> None:
     assert said(project) == [(1, "label", 1)]
 
 
+def test_a_class_gets_another_name(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected.append("400 (Bad Request)")  # a name that is taken
+    project = open_page(page, stub())
+    press(page, "2")
+    saved(page)
+    page.get_by_role("button", name="rename…").click()
+    page.keyboard.type("mil")
+    press(page, "Enter")
+    expect(page.get_by_label("new name of mildew")).to_have_value("mildew")
+    page.keyboard.type("rust")
+    press(page, "Enter")
+    expect(page.locator(".finder .message")).to_contain_text("are the same")
+    page.get_by_label("new name of mildew").fill("powdery mildew")
+    press(page, "Enter")
+    expect(page.locator(".finder")).to_be_hidden()
+    expect(page.locator(".toast")).to_have_text("mildew is now powdery mildew")
+    expect(page.locator(".class .name")).to_have_text(["rust", "powdery mildew", "healthy"])
+    assert project.classes == ["rust", "powdery mildew", "healthy"]
+    page.get_by_role("button", name="rename…").click()
+    press(page, "Escape", "2")
+    saved(page)
+    assert said(project) == [(1, "label", 1), (2, "label", 1)]
+
+
 def test_a_check_image_shows_no_suggestion(page: Page, stub: Stub) -> None:
     project = open_page(page, stub(exam_every=1))
     expect(page.locator(".reason")).to_contain_text("for the exam")

@@ -57,6 +57,10 @@ export class Api {
     return this.#post("classes", { name });
   }
 
+  renameClass(index, name) {
+    return this.#post(`classes/${index}`, { name });
+  }
+
   job(body) {
     return this.#post("jobs", body);
   }

@@ -13,7 +13,7 @@ export class Legend {
   #rows = [];
   #likely = [];
 
-  /** on: {pick(index, event), add()} */
+  /** on: {pick(index, event), add(), rename()} */
   constructor(on) {
     this.on = on;
     this.list = h("div", { class: "classes", role: "group", "aria-label": "Classes" });
@@ -21,7 +21,9 @@ export class Legend {
     this.none = h("p", { class: "none", text: "no suggestion here" });
     this.invite = h("p", { class: "invite", text: "What do you want to tell apart? Name the first class." });
     this.add = button({ class: "add", onclick: () => on.add(), text: "+ new class" });
-    this.element = h("div", { class: "legend" }, this.top, this.list, this.invite, this.add);
+    this.rename = button({ class: "rename", onclick: () => on.rename(), text: "rename…", title: "another name for a class" });
+    const change = h("div", { class: "change" }, this.add, this.rename);
+    this.element = h("div", { class: "legend" }, this.top, this.list, this.invite, change);
   }
 
   /** Builds the rows again when the classes changed. */
@@ -35,6 +37,7 @@ export class Legend {
     this.top.replaceChildren(this.none, ...this.#likely.map((row) => row.element));
     this.top.hidden = !this.#likely.length;
     this.invite.hidden = classes.length > 0;
+    this.rename.hidden = !classes.length;
   }
 
   /** Shows the guess for an image (or no guess: null), what was answered, and how many each class has. */
@@ -98,16 +101,20 @@ export class Legend {
   }
 }
 
-/** Type a few letters, Enter chooses; a name that is not there can be added. */
+const ASKS = { pick: "find a class…", add: "name of the new class", rename: "which class gets another name?" };
+const SAYS = { pick: "", add: "Enter adds it, Esc closes", rename: "Enter chooses, Esc closes" };
+
+/** Type a few letters, Enter chooses; a name that is not there can be added, one that is there changed. */
 export class Finder {
   #classes = [];
   #keys = [];
   #counts = [];
   #found = []; // class indices, then null for "add"
   #at = 0;
-  #addOnly = false;
+  #wish = "pick"; // or "add", "rename"
+  #renamed = null; // index of the class whose new name is being typed
 
-  /** on: {pick(index), add(name) -> Promise<index>, closed()} */
+  /** on: {pick(index), add(name) -> Promise<index>, rename(index, name) -> Promise, closed()} */
   constructor(on) {
     this.on = on;
     this.input = h("input", {
@@ -134,15 +141,16 @@ export class Finder {
     return !this.element.hidden;
   }
 
-  open({ classes, keys, counts, addOnly = false }) {
+  open({ classes, keys, counts, wish = "pick" }) {
     this.#classes = classes;
     this.#keys = keys;
     this.#counts = counts;
-    this.#addOnly = addOnly;
+    this.#wish = wish;
+    this.#renamed = null;
     this.input.value = "";
-    this.input.placeholder = addOnly ? "name of the new class" : "find a class…";
-    this.input.setAttribute("aria-label", this.input.placeholder);
-    setText(this.message, addOnly ? "Enter adds it, Esc closes" : "");
+    this.input.placeholder = ASKS[wish];
+    this.input.setAttribute("aria-label", ASKS[wish]);
+    setText(this.message, SAYS[wish]);
     this.element.hidden = false;
     this.#look();
     this.input.focus();
@@ -158,13 +166,14 @@ export class Finder {
   #look() {
     const typed = this.input.value.trim();
     const text = typed.toLowerCase();
+    const isAdding = this.#wish === "add";
     const rank = (name) => (name.startsWith(text) ? 0 : name.includes(text) ? 1 : 2);
     const ranked = this.#classes.map((name, index) => [rank(name.toLowerCase()), index]);
     const matches = ranked.filter(([place]) => place < 2).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-    this.#found = this.#addOnly && !typed ? [] : matches.map(([, index]) => index);
+    this.#found = this.#renamed !== null || (isAdding && !typed) ? [] : matches.map(([, index]) => index);
     const isKnown = this.#classes.some((name) => name.toLowerCase() === text);
-    if (this.#addOnly && typed && !isKnown) this.#found.unshift(null);
-    else if (typed && !matches.length) this.#found.push(null);
+    if (isAdding && typed && !isKnown) this.#found.unshift(null);
+    else if (this.#wish === "pick" && typed && !matches.length) this.#found.push(null);
     this.#at = 0;
     this.#draw();
   }
@@ -191,7 +200,8 @@ export class Finder {
     if (move) {
       this.#at = Math.max(0, Math.min(this.#found.length - 1, this.#at + move));
       this.#draw();
-    } else if (event.key === "Enter" && this.#found.length) this.#choose(this.#found[this.#at]);
+    } else if (event.key === "Enter" && this.#renamed !== null) this.#rename();
+    else if (event.key === "Enter" && this.#found.length) this.#choose(this.#found[this.#at]);
     else if (event.key === "Escape") this.close();
     else return;
     event.preventDefault();
@@ -199,6 +209,7 @@ export class Finder {
 
   async #choose(index) {
     if (index === null) return this.#addTyped();
+    if (this.#wish === "rename") return this.#askName(index);
     this.close();
     return this.on.pick(index);
   }
@@ -212,7 +223,7 @@ export class Finder {
       setText(this.message, error.message);
       return;
     }
-    if (!this.#addOnly) {
+    if (this.#wish === "pick") {
       this.close();
       this.on.pick(index);
       return;
@@ -221,5 +232,25 @@ export class Finder {
     this.#classes = [...this.#classes, name];
     setText(this.message, `added ${name}; type another, or Esc`);
     this.#look();
+  }
+  #askName(index) {
+    this.#renamed = index;
+    this.input.value = this.#classes[index];
+    this.input.setAttribute("aria-label", `new name of ${this.#classes[index]}`);
+    setText(this.message, `a new name for “${this.#classes[index]}”, in all its answers: Enter, or Esc`);
+    this.#look();
+    this.input.select();
+  }
+
+  async #rename() {
+    const name = this.input.value.trim();
+    if (!name) return;
+    try {
+      if (name !== this.#classes[this.#renamed]) await this.on.rename(this.#renamed, name);
+    } catch (error) {
+      setText(this.message, error.message);
+      return;
+    }
+    this.close();
   }
 }

@@ -93,10 +93,15 @@ class Labeler {
     this.help = new Help();
     this.preview = new Preview();
     this.note = new Note((items, text) => this.#keepNote(items, text));
-    this.legend = new Legend({ pick: (index, event) => this.#act("label", event, index), add: () => this.#find(true) });
+    this.legend = new Legend({
+      pick: (index, event) => this.#act("label", event, index),
+      add: () => this.#find("add"),
+      rename: () => this.#find("rename"),
+    });
     this.finder = new Finder({
       pick: (index) => this.#act("label", new Event("found"), index),
       add: (name) => session.addClass(name),
+      rename: (index, name) => this.#rename(index, name),
       closed() {},
     });
     this.focus = new Focus(session, api, { open: (item) => this.#browse(item), ready: () => this.#draw() });
@@ -213,7 +218,7 @@ class Labeler {
 
   #common(action) {
     if (action === "help") this.help.open(this.view);
-    else if (action === "find") this.#find(false);
+    else if (action === "find") this.#find("pick");
     else if (action === "train") this.#train();
     else if (action === "grid") this.#toggleGrid();
     else if (action === "undo") this.#undo();
@@ -288,9 +293,15 @@ class Labeler {
     this.#draw();
   }
 
-  #find(addOnly) {
+  #find(wish) {
     const { classes, state } = this.session;
-    this.finder.open({ classes, keys: this.legend.keys, counts: state?.counts ?? [], addOnly });
+    this.finder.open({ classes, keys: this.legend.keys, counts: state?.counts ?? [], wish });
+  }
+
+  async #rename(index, name) {
+    const before = this.session.classes[index];
+    await this.session.renameClass(index, name);
+    this.toast.say(`${before} is now ${this.session.classes[index]}`);
   }
 
   async #train() {

@@ -146,10 +146,11 @@ export class Session {
 
   /** Returns the index of the new class. */
   async addClass(name) {
-    const reply = await this.#api.addClass(name);
-    if (this.state) this.state.classes = reply.classes;
-    this.#on.changed();
-    return reply.class;
+    return this.#knowClasses(await this.#api.addClass(name));
+  }
+
+  async renameClass(index, name) {
+    return this.#knowClasses(await this.#api.renameClass(index, name));
   }
 
   async train() {
@@ -212,10 +213,16 @@ export class Session {
     this.#schedule(AFTER_ANSWER);
   };
 
-  /** Takes in the server's state; it may not have heard yet of a class that was added a moment ago. */
+  /** Takes in the server's state; a reply that was under way when a class was added has not heard of it. */
   #know(state) {
     if (state.classes.length < this.classes.length) state.classes = this.classes;
     this.state = state;
+  }
+
+  #knowClasses(reply) {
+    if (this.state) this.state.classes = reply.classes;
+    this.#on.changed();
+    return reply.class;
   }
 
   #take(reply) {
