@@ -60,6 +60,18 @@ def test_so_are_those_of_few_images_with_many_features(monkeypatch):
     assert np.allclose(few @ few.T, theirs[:3].T @ theirs[:3], atol=1e-3)
 
 
+def test_images_in_the_graph_and_outside_are_located():
+    made = graph(X, np.arange(1, 300), 2)
+    found = made.locate(np.array([7, 0, 299]), X[[7, 0, 299]])
+    assert found.node.tolist() == [6, -1, 298]
+    assert np.allclose(found.places[[0, 2]], made.places[[6, 298]], atol=1e-6)
+    like = unit(made.places) @ unit(found.places[1:2])[0]
+    assert set(found.candidates[0]) == set(np.argsort(-like)[: neighbours.CANDIDATES])
+    near, how = made.links.neighbours(found.places[1:2], found.candidates)
+    assert sorted(near[0]) == sorted(np.argsort(-like)[: neighbours.NEIGHBOURS])
+    assert np.allclose(how[0], like[near[0]], atol=1e-6)
+
+
 @pytest.mark.parametrize(("n_classes", "nodes"), [(2, 40), (25, 50), (1000, 80)])
 def test_of_a_large_pool_a_part_is_looked_at_and_always_the_same(monkeypatch, n_classes, nodes):
     for name, value in {"NODES": 40, "NODES_A_CLASS": 2, "MOST_NODES": 80}.items():

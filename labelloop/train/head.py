@@ -1,7 +1,8 @@
 """The head: multinomial logistic regression on frozen features, refitted from scratch after every answer.
 
-Left out: features (backbone.py) and fine-tuning. A refit at 400 labels takes a few hundredths of a second, so
-nothing is ever updated in place: the head is a pure function of features and labels.
+Left out: features (backbone.py) and fine-tuning. A refit on 400 labels takes a few hundredths of a second, with
+guesses (spreading.py) one to four tenths, so nothing is ever updated in place: the head is a pure function of features
+and labels.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ C = 10.0
 # random ones or chosen by `auto`, 1.9 was the best value on average. docs/benchmarks.md has how well that calibrates.
 SHARPEN = 1.9
 DTYPE = np.float32
+STEP = 1024  # rows whose loss one thread computes
 SOLVER = {"gtol": 3e-4, "ftol": 1e-9, "maxiter": 1000}
 
 Matrix = NDArray[np.float64]
@@ -161,21 +163,29 @@ def _fit(X: Floats, index: Ints, share: Floats, penalty: float) -> tuple[Matrix,
     """
     from scipy.optimize import minimize
 
-    d, c, rows = X.shape[1], int(index.max()) + 1, np.arange(len(X))
+    d, c = X.shape[1], int(index.max()) + 1
 
-    def loss(flat: Matrix) -> tuple[float, Matrix]:
-        weight, bias = flat[: c * d].reshape(c, d).astype(DTYPE), flat[c * d :].astype(DTYPE)
-        logits = X @ weight.T + bias  # (m, c)
+    def loss_of(block: slice, weight: Floats, bias: Floats) -> tuple[float, Floats, Floats]:
+        """Of some rows: the log-loss, and its slope for weight and bias."""
+        logits = X[block] @ weight.T + bias  # (rows, c)
         logits -= logits.max(axis=1, keepdims=True)
         error = np.exp(logits)
         total = error.sum(axis=1, keepdims=True)
-        value = float(share @ (np.log(total[:, 0]) - logits[rows, index])) + penalty * float((weight**2).sum()) / 2
+        own = np.arange(len(logits)), index[block]
+        value = float(share[block] @ (np.log(total[:, 0]) - logits[own]))
         error /= total
-        error[rows, index] -= 1
-        error *= share[:, None]
-        slope = np.concatenate([(error.T @ X + DTYPE(penalty) * weight).ravel(), error.sum(axis=0)])
+        error[own] -= 1
+        error *= share[block, None]
+        return value, error.T @ X[block], error.sum(axis=0)
+
+    def loss(flat: Matrix) -> tuple[float, Matrix]:
+        weight, bias = flat[: c * d].reshape(c, d).astype(DTYPE), flat[c * d :].astype(DTYPE)
+        parts = each(executor, len(X), lambda block: loss_of(block, weight, bias), step=STEP)
+        value, slope, of_bias = (sum(part) for part in zip(*parts, strict=True))
+        value += penalty * float((weight**2).sum()) / 2
+        slope = np.concatenate([(slope + DTYPE(penalty) * weight).ravel(), of_bias])
         return value, slope.astype(np.float64)
 
-    with one_thread():
+    with workers() as executor:
         found = minimize(loss, np.zeros(c * (d + 1)), jac=True, method="L-BFGS-B", options=SOLVER)
     return found.x[: c * d].reshape(c, d), found.x[c * d :]

@@ -41,6 +41,14 @@ class Graph:
         """Where images (m, d) are along the main directions (m, k)."""
         return _product(features - self.mean, self.directions)
 
+    def locate(self, rows: Ints, features: Floats) -> Located:
+        """Find some rows (m,) of all features, and their features (m, d), in the graph or near it."""
+        places = self.place(features)
+        node = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        node = np.where(self.rows[node] == rows, node, -1)
+        near, _ = nearest(_unit(places[node < 0]), _unit(self.places), min(CANDIDATES, len(self.rows)))
+        return Located(places, node, near)
+
     @cached_property
     def links(self) -> Links:
         """In the metric of the features themselves."""
@@ -49,21 +57,29 @@ class Graph:
     def links_in(self, metric: Floats) -> Links:
         """In a metric (k, k): the nearest candidates of each image, and how near they are."""
         seen = _unit(_product(self.places, metric))
-        return Links(self.rows, seen, metric, _symmetric(*_best_of(self.candidates, seen)))
+        return Links(seen, metric, _symmetric(*_best_of(self.candidates, seen, seen)))
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """m images, in the graph or not."""
+
+    places: Floats  # (m, k)
+    node: Ints  # (m,) which image of the graph it is, -1 where it is none
+    candidates: Ints  # (how many are none, CANDIDATES or g): the images of the graph most like those
 
 
 @dataclass(frozen=True, eq=False)
 class Links:
     """g images as one metric sees them, each linked to its neighbours."""
 
-    rows: Ints  # (g,)
     seen: Floats  # (g, k) places in the metric, of unit length
     metric: Floats  # (k, k)
     weights: Any  # scipy.sparse (g, g), symmetric: D^-1/2 W D^-1/2 of Zhou et al. (2004)
 
-    def nearest(self, places: Floats) -> tuple[Ints, Floats]:
-        """The images most like those at some places (m, k): who they are (m, NEIGHBOURS), and how like, 0 to 1."""
-        return nearest(_unit(_product(places, self.metric)), self.seen, min(NEIGHBOURS, len(self.rows)))
+    def neighbours(self, outside: Floats, candidates: Ints) -> tuple[Ints, Floats]:
+        """The nearest candidates of places (m, k) outside the graph (m, NEIGHBOURS), and how like they are, 0 to 1."""
+        return _best_of(candidates, _unit(_product(outside, self.metric)), self.seen)
 
 
 def graph(features: NDArray[np.floating[Any]], rows: Ints, n_classes: int) -> Graph:
@@ -78,33 +94,39 @@ def graph(features: NDArray[np.floating[Any]], rows: Ints, n_classes: int) -> Gr
     directions = _main_directions(X - mean)
     places = _product(X - mean, directions)
     seen = _unit(places)
-    near, _ = nearest(seen, seen, min(CANDIDATES + 1, len(X)))  # itself too, or copies of it
+    near, _ = nearest(seen, seen, min(CANDIDATES, max(len(X) - 1, 0)), is_same=True)
     return Graph(nodes, len(rows), mean, directions, places, near)
 
 
-def nearest(X: Floats, among: Floats, k: int) -> tuple[Ints, Floats]:
-    """The k rows of `among` most like each row of X (len(X), k), unordered, and how like they are, 0 to 1."""
+def nearest(X: Floats, among: Floats, k: int, is_same: bool = False) -> tuple[Ints, Floats]:
+    """The k rows of `among` most like each row of X (len(X), k), unordered, and how like they are, 0 to 1.
+
+    With `is_same`, X is `among`, and a row is not its own neighbour.
+    """
 
     def block(place: slice) -> tuple[Ints, Floats]:
         like = X[place] @ among.T
-        near = np.argpartition(like, len(among) - k, axis=1)[:, len(among) - k :]
-        return near, np.clip(np.take_along_axis(like, near, axis=1), 0, 1)
+        if is_same:
+            like[np.arange(len(like)), np.arange(place.start, place.stop)] = -np.inf
+        return _most(like, k)
 
     return _by_blocks(block, len(X), k, STEP)
 
 
-def _best_of(candidates: Ints, seen: Floats) -> tuple[Ints, Floats]:
-    """The nearest candidates of each image (g, NEIGHBOURS), and how like they are; 0 for the image itself."""
-    k = min(NEIGHBOURS, max(candidates.shape[1] - 1, 0))
+def _best_of(candidates: Ints, X: Floats, among: Floats) -> tuple[Ints, Floats]:
+    """Of the candidates of each row of X, rows of `among`, the NEIGHBOURS most like it, and how like they are."""
+    k = min(NEIGHBOURS, candidates.shape[1])
 
     def block(place: slice) -> tuple[Ints, Floats]:
-        near = candidates[place]
-        like = np.matmul(seen[near], seen[place][:, :, None])[:, :, 0]
-        like[near == np.arange(place.start, place.stop)[:, None]] = -1
-        best = np.argpartition(like, near.shape[1] - k, axis=1)[:, near.shape[1] - k :]
-        return np.take_along_axis(near, best, axis=1), np.clip(np.take_along_axis(like, best, axis=1), 0, 1)
+        best, like = _most(np.matmul(among[candidates[place]], X[place][:, :, None])[:, :, 0], k)
+        return np.take_along_axis(candidates[place], best, axis=1), like
 
-    return _by_blocks(block, len(seen), k, CANDIDATE_STEP)
+    return _by_blocks(block, len(X), k, CANDIDATE_STEP)
+
+
+def _most(like: Floats, k: int) -> tuple[Ints, Floats]:
+    best = np.argpartition(like, like.shape[1] - k, axis=1)[:, like.shape[1] - k :]
+    return best, np.clip(np.take_along_axis(like, best, axis=1), 0, 1)
 
 
 def _by_blocks(block: Any, n: int, k: int, step: int) -> tuple[Ints, Floats]:
@@ -143,8 +165,9 @@ def _main_directions(centred: Floats) -> Floats:
 
 
 def _product(rows: Floats, columns: Floats) -> Floats:
-    with one_thread():  # on two threads the last digits would be others, and with them the picks
-        return np.asarray(rows @ columns, np.float32)
+    with workers() as executor:
+        parts = each(executor, len(rows), lambda place: np.asarray(rows[place] @ columns, np.float32), step=STEP)
+    return np.concatenate(parts) if parts else np.zeros((0, columns.shape[1]), np.float32)
 
 
 def _unit(rows: Floats) -> Floats:

@@ -3,7 +3,7 @@
 A label flows along the nearest neighbours of its image (Zhou et al., 2004, Learning with local and global consistency);
 images on which one class arrives well ahead of the others are guesses. From answers and guesses a metric is learned
 (metric.py) in which images of one class are nearer to each other; in it labels are spread once more. Then the head is
-fitted to answers and guesses, in that metric. A guess never counts as much as an answer of its class, and the more
+fitted to answers and guesses, in that metric. A guess never counts more than an answer of its class, and the more
 answers there are, the less all guesses count, and the surer the head may be. docs/benchmarks.md has what it is worth
 (benchmarks/head.py).
 Left out: when it is used, which is for learning.py to say.
@@ -21,7 +21,7 @@ from labelloop.cores import one_thread
 from labelloop.strategies.distances import at_most
 from labelloop.train import metric
 from labelloop.train.head import DTYPE, Head, balanced, fit_head, fit_weighted, head_of, once
-from labelloop.train.neighbours import SHARPNESS, Graph, Links
+from labelloop.train.neighbours import SHARPNESS, Graph, Links, Located
 from labelloop.types import Floats, Ints
 
 PASSED_ON = 0.8  # share of what a node has that comes from its neighbours
@@ -40,13 +40,17 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """m answers, as rows of all features. c classes."""
+    """m answers, with which one of c classes, and s images that were skipped."""
 
-    rows: Ints  # (m,)
-    places: Floats  # (m, k) along the main directions of the graph
+    located: Located  # (m + s,), the answers first
     index: Ints  # (m,) 0 … c - 1
     counts: Matrix  # (m,) 1 / how many copies of the image have the same answer
     c: int
+
+    @property
+    def places(self) -> Floats:
+        """Of the answers (m, k)."""
+        return self.located.places[: len(self.index)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +62,18 @@ class Guesses:
     ahead: Matrix  # (k,) 0 to 1
 
 
-def spread(links: Links, rows: Ints, places: Floats, index: Ints, c: int) -> Floats:
-    """How much of each of c classes arrives at each node (g, c), from labeled rows (m,) with classes index (m,).
+def spread(links: Links, labeled: Located, index: Ints, c: int) -> Floats:
+    """How much of each of c classes arrives at each node (g, c), from labeled images (m,) with classes index (m,).
 
-    `places` (m, k) are theirs along the main directions of the graph. A label whose image is no node starts at the
-    nodes most like it. Classes start with the square root of their number of labels: in proportion to it common
-    classes would flood rare ones, and equal, rare ones the common.
+    A label whose image is no node starts at the nodes most like it. Classes start with the square root of their number
+    of labels: in proportion to it common classes would flood rare ones, and equal, rare ones the common.
     """
-    F = np.zeros((len(links.rows), c), np.float32)
-    node = np.minimum(np.searchsorted(links.rows, rows), len(links.rows) - 1)
-    is_node = links.rows[node] == rows
-    np.add.at(F, (node[is_node], index[is_node]), 1)
-    if not is_node.all():
-        near, like = links.nearest(places[~is_node])
-        like = like**SHARPNESS + 1e-12
-        np.add.at(F, (near, index[~is_node][:, None]), like / like.sum(axis=1, keepdims=True))
+    F = np.zeros((len(links.seen), c), np.float32)
+    is_node = labeled.node >= 0
+    np.add.at(F, (labeled.node[is_node], index[is_node]), 1)
+    near, like = links.neighbours(labeled.places[~is_node], labeled.candidates)
+    like = like**SHARPNESS + 1e-12
+    np.add.at(F, (near, index[~is_node][:, None]), like / like.sum(axis=1, keepdims=True))
     F /= np.sqrt(np.maximum(F.sum(axis=0), 1e-12))
     start = (1 - PASSED_ON) * F
     for _ in range(ROUNDS):
@@ -93,13 +94,12 @@ def fit_spread(
     present, index = np.unique(y[rows], return_inverse=True)
     if len(present) < 2 or len(graph.rows) < 2:
         return fit_head(X, y[rows], n_classes)
-    known = Known(rows, graph.place(X), index, once(X, index), len(present))
-    junk = np.zeros(0, np.int64) if skipped is None else skipped
-    junk_places = graph.place(np.asarray(features[junk], DTYPE))
+    all_rows = np.concatenate([rows, np.zeros(0, np.int64) if skipped is None else skipped])
+    known = Known(graph.locate(all_rows, np.asarray(features[all_rows], DTYPE)), index, once(X, index), len(present))
     links = graph.links
     for _ in range(METRICS):
-        links = graph.links_in(_metric(graph, known, _guess(links, known, junk, junk_places)))
-    guesses = _guess(links, known, junk, junk_places)
+        links = graph.links_in(_metric(graph, known, _guess(links, known)))
+    guesses = _guess(links, known)
     answers = float(known.counts.sum())
     head = head_of(_fit_seen(graph, known, guesses), present, n_classes)
     return head.sharpened(answers / (answers + HALF_SURE * n_classes))
@@ -117,14 +117,15 @@ def _fit_seen(graph: Graph, known: Known, guesses: Guesses) -> tuple[Matrix, Mat
         return weight, bias - weight @ graph.mean
 
 
-def _guess(links: Links, known: Known, skipped: Ints, skipped_places: Floats) -> Guesses:
-    rows = np.concatenate([known.rows, skipped])
-    index = np.concatenate([known.index, np.full(len(skipped), known.c)])
-    F = spread(links, rows, np.concatenate([known.places, skipped_places]), index, known.c + 1)
+def _guess(links: Links, known: Known) -> Guesses:
+    node = known.located.node
+    index = np.concatenate([known.index, np.full(len(node) - len(known.index), known.c)])
+    F = spread(links, known.located, index, known.c + 1)
     total = F.sum(axis=1)
     second, first = np.partition(F, known.c - 1, axis=1)[:, -2:].T
     guess = F.argmax(axis=1)
-    is_one = (total > 0) & (first > second) & (guess < known.c) & ~np.isin(links.rows, rows)
+    is_one = (total > 0) & (first > second) & (guess < known.c)
+    is_one[node[node >= 0]] = False
     nodes = np.flatnonzero(is_one)
     nodes = np.sort(at_most(nodes, max(LEARNED, LEARNED_A_CLASS * known.c), np.random.default_rng(len(nodes))))
     # Less than arrives on average is no basis for a guess: likely the image is of a class that has no label yet.
