@@ -3,7 +3,7 @@
 contract.py      what a strategy takes and returns       check.py         says what is wrong with one
 registry.py      those there are, by name                pools.py         small strange pools to check it on
 choosing.py      the one place that runs one             distances.py     what several families measure with
-folder.py        finds drop-ins and installed ones       cores.py         how several share work between cores
+folder.py        finds drop-ins and installed ones       ../cores.py      how several share work between cores
 
 uncertainty.py   what the model is unsure of             diversity.py     what is unlike, or typical of, the rest
 committee.py     what several models dispute             coverage.py      what most images are near to
