@@ -201,7 +201,8 @@ def _from_best(settings: list[Setting]) -> str:
     text = (
         f"Within {BELOW} points of the best in {len(worst) - low} of {len(worst)} settings; furthest: "
         f"{min(worst)[0]:+.1f} points ({min(worst)[1]}). The best one of many is found afterwards, on the same seeds, "
-        "which flatters it."
+        "which flatters it. Areas are means over a strategy's own seeds; differences, ranks and which one is best rest "
+        "on the seeds that it shares with `auto`, so they do not follow from the areas."
     )
     head = ["setting", "best other", "its area", "`auto`'s", "`auto` minus it", "rank of `auto`"]
     return f"{text}\n\n{table(head, rows)}"
@@ -210,14 +211,22 @@ def _from_best(settings: list[Setting]) -> str:
 def _labels_saved(settings: list[Setting]) -> str:
     rows = []
     for setting in settings:
-        saved, wanted = setting.saved, WANTED.get(setting.kind)
-        met = "" if wanted is None else f"{wanted} %: {'yes' if 100 * saved.share <= wanted else 'no'}"
+        saved = setting.saved
         rows.append(
             (setting.words, setting.n, saved.labels, f"{100 * saved.accuracy:.1f}", _count(saved.needed, saved.most),
-             _share(saved), met)
+             _share(saved), _met(saved, WANTED.get(setting.kind)))
         )  # fmt: skip
     head = ["setting", "pool", "random's labels", "its accuracy", "labels of `auto`", "% of random's", "wanted"]
     return table(head, rows) + "".join(f"\n\n{note}" for note in _short_of_target(settings))
+
+
+def _met(saved: Saved, wanted: int | None) -> str:
+    """Whether the share that the table shows is what was wanted, where `auto` was played so far."""
+    if wanted is None:
+        return ""
+    if not isfinite(saved.needed) and 100 * saved.most / saved.labels < wanted:
+        return f"{wanted} %: not known"
+    return f"{wanted} %: {'yes' if isfinite(saved.needed) and round(100 * saved.share) <= wanted else 'no'}"
 
 
 def _short_of_target(settings: list[Setting]) -> Iterator[str]:
@@ -298,8 +307,11 @@ def _beside_peers(settings: list[Setting]) -> Iterator[str]:
 
 
 def _overview(settings: list[Setting]) -> Iterator[str]:
-    """One line a strategy: area and rank over all settings, and its worst cases."""
+    """One line a strategy: area and rank over the settings that all were played in, and its worst cases there."""
     names = {name for setting in settings for name in setting.areas}
+    settings = [setting for setting in settings if names <= setting.areas.keys()]
+    if not settings:
+        return
     rows = sorted((_over_all(name, settings) for name in names), key=lambda row: -row[1])
     head = [
         "strategy",
@@ -308,27 +320,25 @@ def _overview(settings: list[Setting]) -> Iterator[str]:
         "worst rank",
         "worst gap to the best",
         "lowest over random",
-        "settings",
     ]
     shown = [
-        (name, f"{area:.1f}", f"{rank:.1f}", last, f"{gap:+.1f}", f"{low:+.1f}", count)
-        for name, area, rank, last, gap, low, count in rows
+        (name, f"{area:.1f}", f"{rank:.1f}", last, f"{gap:+.1f}", f"{low:+.1f}")
+        for name, area, rank, last, gap, low in rows
     ]
-    yield f"#### All strategies over all settings\n\n{table(head, shown)}"
+    yield f"#### All strategies over the {len(settings)} settings that all were played in\n\n{table(head, shown)}"
 
 
-def _over_all(name: str, settings: list[Setting]) -> tuple[str, float, float, int, float, float, int]:
+def _over_all(name: str, settings: list[Setting]) -> tuple[str, float, float, int, float, float]:
     """Its mean area and rank, worst rank, area below the best at worst, and points over random at the worst budget."""
-    inside = [setting for setting in settings if name in setting.areas]
-    ranks = [1 + list(setting.areas).index(name) for setting in inside]
-    gaps = [setting.areas[name] - next(iter(setting.areas.values())) for setting in inside]
+    ranks = [1 + list(setting.areas).index(name) for setting in settings]
+    gaps = [setting.areas[name] - next(iter(setting.areas.values())) for setting in settings]
     over = [
-        gap.mean for setting in inside for gap in differences(
+        gap.mean for setting in settings for gap in differences(
             setting.curves[name], setting.curves[RANDOM], resamples=1
         ).values()
     ]  # fmt: skip
-    area = float(np.mean([setting.areas[name] for setting in inside]))
-    return name, area, float(np.mean(ranks)), max(ranks), min(gaps), 100 * min(over), len(inside)
+    area = float(np.mean([setting.areas[name] for setting in settings]))
+    return name, area, float(np.mean(ranks)), max(ranks), min(gaps), 100 * min(over)
 
 
 def _areas(settings: list[Setting]) -> Iterator[str]:

@@ -5,7 +5,7 @@
 IMAGES holds train/CLASS/* and test/CLASS/*. For each seed a project is made over train/, and `next_batch` is asked for
 ten images at a time, once with the project's own strategy and once with `random`; every image it shows is answered,
 held-out ones among them, and all answers count as labels. The head is judged on test/, which no project ever sees.
-`python benchmarks/main_job.py sample` takes the images of the demo, a random third of them as test/.
+`python benchmarks/main_job.py sample --budgets 20,40,80,160` takes the images of the demo, a random third as test/.
 Prints Markdown tables; --json FILE keeps the raw figures.
 """
 
@@ -86,6 +86,8 @@ def play(project: Project, test: tuple[np.ndarray, np.ndarray], budgets: list[in
         start = time.perf_counter()
         batch = next_batch(project, min(BATCH, stop_at - answered))
         run.time("first batch, no label yet" if not answered else "next batch: learn and choose", start)
+        if not batch:
+            raise SystemExit(f"{answered} images are all there are, and {max(budgets)} were asked for: --budgets")
         for pick in batch:
             start = time.perf_counter()
             project.label(pick.image_id, names[pick.image_id], by="benchmark")

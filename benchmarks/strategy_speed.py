@@ -142,7 +142,8 @@ def speed(bench: Bench) -> None:
                 seconds.append([bold, *(LATER if one is None else brief(one) for one in done)])
             compare(bench, seconds[-len(rivals) - 1], name, rivals, c)
         head = ["", *(f"{n:,} images" for n in options.n)]
-        print(f"\n### Seconds to choose {options.b} images, {c} classes; × = times the fastest peer's speed\n")
+        beside = "" if options.only_built_in else "; × = times the fastest peer's speed"
+        print(f"\n### Seconds to choose {options.b} images, {c} classes{beside}\n")
         print(table(head, seconds))
         print(f"\n### MB beyond features and probabilities at the highest, {c} classes\n")
         print(table(head, memory))
@@ -280,6 +281,13 @@ def versions(bench: Bench) -> Iterable[str]:
             yield f"{who}: {max(found, key=len)}"
 
 
+def repeated(repeats: int) -> str:
+    """How often each cell was measured."""
+    if repeats == 1:
+        return "one process a cell"
+    return f"median of {repeats} processes a cell ± standard deviation, of one where it took over {ONCE} s"
+
+
 def parsed() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -311,10 +319,7 @@ def main() -> None:
     if not options.only_built_in:
         options.peers_python = peers_python(options.peers_python)
     print(f"\n## Strategies, {options.what}\n\n{machine()}\n")
-    print(
-        f"{DIM} features, {options.labels} labels, {options.threads} threads; median of {options.repeats} processes ±"
-    )
-    print(f"standard deviation, of one where it took over {ONCE} s")
+    print(f"{DIM} features, {options.labels} labels, {options.threads} threads; {repeated(options.repeats)}")
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), max(options.n), options.c)
         bench = Bench(options, Path(folder))
