@@ -108,7 +108,9 @@ def fine_tune(
     held-out answers; before there are enough of those, on labels that it is not trained on as well (judging.py). Until
     the last write nothing changes for whoever is labeling.
     """
-    yield from _look_for_images(project)
+    yield from _look_for_images(project, stop)
+    if stop():
+        return
     yield from _embed_labeled_into_base(project, announce, stop)
     if stop():
         return
@@ -122,7 +124,9 @@ def fine_tune(
         yield progress
     if stop():
         return
-    yield from _look_for_images(project, loss)  # that took a while: an image may be another by now
+    yield from _look_for_images(project, stop, loss)  # that took a while: an image may be another by now
+    if stop():
+        return
     yield from _embed_all_anew(project, name, loss, announce, stop)
     if stop():
         return
@@ -134,10 +138,12 @@ def fine_tune(
         yield replace(progress, message=verdict, loss=loss)
 
 
-def _look_for_images(project: Project, loss: tuple[float, ...] = ()) -> Iterator[Progress]:
+def _look_for_images(project: Project, stop: Callable[[], bool], loss: tuple[float, ...] = ()) -> Iterator[Progress]:
     """Files may be gone, or others in their places, which their labels are not about."""
     for scan in project.catalog.scan():
         yield Progress(scan.done, scan.total, "looking for the images", loss=loss)
+        if stop():
+            return
 
 
 def _free_name(project: Project) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelloop import judging, worker
+from labelloop import background, judging, worker
 from labelloop.backbone import Backbone, load_backbone
 from labelloop.board import read_board
 from labelloop.errors import CannotTrain, NotSaved, ProjectError
@@ -256,6 +256,14 @@ def test_the_built_in_features_are_never_fine_tuned_by_itself(project, monkeypat
     label_some(project, 30)
     assert not is_due(project)
     assert project.jobs.latest("fine-tune") is None
+
+
+def test_a_stop_is_heard_while_fine_tuning_looks_for_images(tunable, photos):
+    label_some(tunable, 20)
+    for k in range(20):
+        draw(photos / f"new_{k}.png", (90, 90, 5 * k))
+    list(background.fine_tune(tunable, stop=lambda: True))
+    assert len(tunable.catalog) == 40  # it has not read on
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system does not weigh sessions")
