@@ -33,6 +33,7 @@ class Board:
     label: Ints  # (n,) class index of the newest answer, or -1
     state: Ints  # (n,) NONE, LABEL, UNSURE or SKIP
     times: Ints  # (n,) how often a label or "unsure" was given and not undone
+    bulk: Bools  # (n,) whether the newest answer was given to many images at once
     features: Floats  # (n, d), memory-mapped
     embedded: Bools  # (n,)
     features_name: str
@@ -47,15 +48,16 @@ class Board:
             return
         rows = np.array(changed) - 1
         # Requests read the old ones meanwhile.
-        label, state, times = self.label.copy(), self.state.copy(), self.times.copy()
-        label[rows], state[rows], times[rows] = -1, NONE, 0
+        label, state, times, bulk = self.label.copy(), self.state.copy(), self.times.copy(), self.bulk.copy()
+        label[rows], state[rows], times[rows], bulk[rows] = -1, NONE, 0, False
         for answer in project.log.answers(image_ids=changed):
             row = answer.image_id - 1
             state[row] = STATES[answer.kind]
             label[row] = -1 if answer.class_index is None else answer.class_index
+            bulk[row] = answer.source == "bulk"
         for image_id, count in project.log.times(image_ids=changed).items():
             times[image_id - 1] = count
-        self.label, self.state, self.times = label, state, times
+        self.label, self.state, self.times, self.bulk = label, state, times, bulk
         self.last_event = max(event.id or 0 for event in events)
 
     @property
@@ -101,15 +103,16 @@ def read_board(project: Project, *, features: str | None = None) -> Board:
     last_event = project.log.last_id()  # first: the images it is about are there by then
     held_out, gone = project.catalog.flags()
     n = len(held_out)
-    label, state, times = np.full(n, -1), np.full(n, NONE), np.full(n, 0)
+    label, state, times, bulk = np.full(n, -1), np.full(n, NONE), np.full(n, 0), np.full(n, False)
     for answer in project.log.answers(upto=last_event):
         state[answer.image_id - 1] = STATES[answer.kind]
         label[answer.image_id - 1] = -1 if answer.class_index is None else answer.class_index
+        bulk[answer.image_id - 1] = answer.source == "bulk"
     for image_id, count in project.log.times(upto=last_event).items():
         times[image_id - 1] = count
     name = features or project.features_in_charge["name"]
     values, embedded = read_features(project.features_folder(name), n)
-    return Board(project.classes, held_out, gone, label, state, times, values, embedded, name, last_event)
+    return Board(project.classes, held_out, gone, label, state, times, bulk, values, embedded, name, last_event)
 
 
 def read_features(folder: Path, n: int) -> tuple[Floats, Bools]:

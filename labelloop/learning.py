@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from labelloop.train.head import Head
 
 JUDGES = 50  # held-out answers from which on they decide about guesses and sharpness
+# As how many answers a label counts that was given to many images at once. Where these are right it costs up to half a
+# point; where a tenth of them is wrong it is worth up to 0.9, where a third is, up to 2.7 (docs/benchmarks.md).
+BULK = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,13 @@ def fit(board: Board, rows: Ints, *, guesses: bool = True) -> Head:
             if len(rows)
             else "there are no labels to learn from yet"
         )
+    counts = np.where(board.bulk, BULK, 1.0)
     if not guesses:
-        return fit_head(np.asarray(board.features[rows]), board.label[rows], len(board.classes))
+        return fit_head(np.asarray(board.features[rows]), board.label[rows], len(board.classes), counts[rows])
     known = np.full(len(board.label), -1)
     known[rows] = board.label[rows]
     skipped = np.flatnonzero(np.isin(board.state, (SKIP, UNSURE)) & ~board.held_out & board.embedded)
-    return fit_spread(board.graph, board.features, known, len(board.classes), skipped)
+    return fit_spread(board.graph, board.features, known, len(board.classes), skipped, counts)
 
 
 def _fit_and_judge(board: Board, rows: Ints) -> tuple[Head, bool]:

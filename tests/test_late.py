@@ -162,3 +162,17 @@ def test_only_what_was_answered_once_is_asked_again(embedded):
     np.testing.assert_array_equal(board.times, read_board(embedded).times)
     pool, _ = pool_of(board, None)
     assert pool.ids[pool.again].tolist() == sorted([b, d, f])
+
+
+def test_the_board_knows_which_answers_were_given_to_many_images_at_once(embedded):
+    (a, b, c, *_), _ = split(embedded)
+    board = read_board(embedded)
+    for image_id in (a, b, c):
+        label(embedded, image_id, "red", source="bulk")
+    label(embedded, b, "red")
+    board.apply(embedded, embedded.log.since(board.last_event))
+    assert (np.flatnonzero(board.bulk) + 1).tolist() == sorted([a, c])
+    embedded.log.append([Event(image_id=c, kind="undo")])
+    board.apply(embedded, embedded.log.since(board.last_event))
+    assert (np.flatnonzero(board.bulk) + 1).tolist() == [a]
+    np.testing.assert_array_equal(board.bulk, read_board(embedded).bulk)

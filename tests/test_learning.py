@@ -19,6 +19,7 @@ def board(label: np.ndarray, held_out: np.ndarray, X: np.ndarray) -> Board:
         label=label,
         state=np.where(label >= 0, LABEL, NONE),
         times=(label >= 0).astype(int),
+        bulk=np.zeros(n, bool),
         features=X,
         embedded=np.ones(n, bool),
         features_name="base",
@@ -96,3 +97,14 @@ def test_it_needs_two_classes():
         learn(answered(np.zeros(300, int), exam=60))
     with pytest.raises(CannotTrain, match="no labels to learn from"):
         learn(answered(TWO, exam=60, asked=0))
+
+
+def test_a_label_given_to_many_images_at_once_counts_half():
+    one = answered(TWO, exam=0)
+    one.label[:4] = 1 - TWO[:4]  # one wrong label in each group, beside two right ones
+    plain = [fit(one, one.to_learn_from, guesses=guesses).predict_proba(one.features) for guesses in (True, False)]
+    one.bulk = np.arange(300) < 4
+    halved = [fit(one, one.to_learn_from, guesses=guesses).predict_proba(one.features) for guesses in (True, False)]
+    right = np.arange(300), TWO
+    for before, after in zip(plain, halved, strict=True):
+        assert after[right].mean() > before[right].mean() + 0.02

@@ -152,6 +152,16 @@ def test_the_head_sees_only_the_main_directions_of_the_pool():
     assert (head.predict_proba(wide).argmax(1) == Y).mean() > 0.95
 
 
+def test_a_label_of_half_the_weight_is_one_of_two_copies(monkeypatch):
+    """Halved, it counts as much as each of two copies of an image that have the same label."""
+    y = known(np.arange(8))
+    halved = fit_spread(ALL, X, y, 2, weights=np.where(np.arange(300) < 2, 0.5, 1.0))
+    monkeypatch.setattr(spreading, "once", lambda rows, index: np.where(np.arange(8) < 2, 0.5, 1.0))
+    copies = fit_spread(ALL, X, y, 2)
+    assert np.array_equal(halved.weight, copies.weight)
+    assert not np.allclose(halved.weight, fit_head(X[:8], Y[:8], 2).weight)
+
+
 def test_with_few_answers_for_many_classes_it_is_less_sure(monkeypatch):
     """Of 4 answers and 2 classes it keeps 4 / 5 of its logits, of 4 answers and 12 classes 4 / 10."""
     y = known([0, 1, 2, 3])

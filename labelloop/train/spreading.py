@@ -44,7 +44,7 @@ class Known:
 
     located: Located  # (m + s,), the answers first
     index: Ints  # (m,) 0 … c - 1
-    counts: Matrix  # (m,) 1 / how many copies of the image have the same answer
+    counts: Matrix  # (m,) as how many answers each counts: less than 1 where copies have the same, or by its weight
     c: int
 
     @property
@@ -82,20 +82,27 @@ def spread(links: Links, labeled: Located, index: Ints, c: int) -> Floats:
 
 
 def fit_spread(
-    graph: Graph, features: NDArray[np.floating[Any]], y: Ints, n_classes: int, skipped: Ints | None = None
+    graph: Graph,
+    features: NDArray[np.floating[Any]],
+    y: Ints,
+    n_classes: int,
+    skipped: Ints | None = None,
+    weights: NDArray[np.floating[Any]] | None = None,
 ) -> Head:
     """A head on all labels there are and on guesses from them. features (n, d) of unit length; y (n,), -1 for none.
 
-    Rows in `skipped` are of no class; they keep guesses away from images like them. Raises CannotTrain with labels of
-    fewer than two classes.
+    Rows in `skipped` are of no class; they keep guesses away from images like them. `weights` (n,) say as how many
+    answers a label counts, 1 unless told. Raises CannotTrain with labels of fewer than two classes.
     """
     rows = np.flatnonzero(y >= 0)
     X = np.asarray(features[rows], DTYPE)
     present, index = np.unique(y[rows], return_inverse=True)
+    weighed = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)[rows]
     if len(present) < 2 or len(graph.rows) < 2:
-        return fit_head(X, y[rows], n_classes)
+        return fit_head(X, y[rows], n_classes, weighed)
     all_rows = np.concatenate([rows, np.zeros(0, np.int64) if skipped is None else skipped])
-    known = Known(graph.locate(all_rows, np.asarray(features[all_rows], DTYPE)), index, once(X, index), len(present))
+    located = graph.locate(all_rows, np.asarray(features[all_rows], DTYPE))
+    known = Known(located, index, once(X, index) * weighed, len(present))
     links = graph.links
     for _ in range(METRICS):
         links = graph.links_in(_metric(graph, known, _guess(links, known)))
