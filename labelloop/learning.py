@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 JUDGES = 50  # held-out answers from which on they decide about guesses and sharpness
 # As how many answers a label counts that was given to many images at once. Where these are right it costs up to half a
-# point; where a tenth of them is wrong it is worth up to 0.9, where a third is, up to 2.7 (docs/benchmarks.md).
+# point; where three in ten are wrong it is worth up to 2.4 (docs/benchmarks.md).
 BULK = 0.5
 
 
