@@ -19,6 +19,7 @@ import numpy as np
 
 from labelloop import worker
 from labelloop.board import NONE, Board, read_board, read_features
+from labelloop.cores import share
 from labelloop.dealing import QUEUE, Client, deal
 from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
 from labelloop.learning import Learned, learn
@@ -149,7 +150,8 @@ class Live:
 
         _step_back()
         sys.setswitchinterval(0.001)  # seconds that a request may have to wait for this thread; 0.005 unless told
-        with threadpool_limits(max(1, (os.cpu_count() or 1) // 2)):  # the other cores are for requests
+        half = max(1, (os.cpu_count() or 1) // 2)  # the other cores are for requests
+        with share(half), threadpool_limits(half, user_api="openmp"):
             while not self._closing:
                 self._wake.wait(LOOK_AGAIN_SECONDS)
                 self._wake.clear()
