@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 from labelloop.backbone import load_backbone
 from labelloop.errors import CannotTrain
 from labelloop.images import open_upright
+from labelloop.train import augment, on_device
 from labelloop.train import finetune as module
 from labelloop.train.augment import Augment, crop
 from labelloop.train.finetune import finetune
 from labelloop.train.head import Head, fit_head
+from labelloop.train.on_device import OnDevice, fits, side
 from labelloop.train.recipe import RATE, Recipe, batch_and_epochs
 from labelloop.train.training import Training, _optimizer
 
@@ -251,6 +253,37 @@ def test_training_images_are_all_there_and_the_same_for_the_same_seed(photos):
     assert Augment(paths, config, 32, seed=0).image(0, 0, 16).shape == (3, 16, 16)
     other = Augment(paths, config, 32, seed=0).image(1, 0)
     assert not torch.equal(other, Augment(paths, config, 32, seed=0).image(0, 0))
+
+
+@pytest.mark.parametrize("flipped", [0.0, 1.0])
+def test_images_kept_on_the_device_are_changed_as_pillow_changes_them(tmp_path, monkeypatch, flipped):
+    for page in (augment, on_device):
+        monkeypatch.setattr(page, "FLIPPED", flipped)
+    config, size = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}, 48
+    across, down = np.meshgrid(np.linspace(0, 1, 150), np.linspace(0, 1, 100))
+    paths = []
+    for k in range(6):  # smooth, so that how they are resampled makes no difference
+        waves = [np.sin(7 * across + k), np.cos(9 * down * across), np.sin(5 * down - k)]
+        pixels = np.stack([127 + 120 * wave for wave in waves], axis=2).astype(np.uint8)
+        paths.append(tmp_path / f"{k}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    kept = OnDevice(paths, config, size, 3, torch.device("cpu"))
+    pillow = Augment(paths, config, size, 3)
+    with ThreadPoolExecutor(2) as threads:
+        for epoch in (0, 1):
+            for images, rows in kept.batches(epoch, 2, threads):
+                expected = torch.stack([pillow.image(epoch, int(row)) for row in rows])
+                assert images.shape == (3, 3, size, size)
+                assert (images - expected).abs().mean() < 0.03  # a hundredth of what there is from black to white
+            assert (images - torch.stack([pillow.image(epoch + 1, int(row)) for row in rows])).abs().mean() > 0.1
+            for path in paths:  # in the second epoch nothing is opened
+                path.unlink(missing_ok=True)
+
+
+def test_images_are_kept_on_a_device_where_they_fit():
+    assert side(224) == 290
+    assert fits(8000, 224)
+    assert not fits(9000, 224)
 
 
 def test_a_crop_lies_inside_and_keeps_most_of_the_image():

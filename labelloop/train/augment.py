@@ -1,7 +1,7 @@
 """Training images: opened in threads ahead of the network, cropped and lit a little differently every time.
 
-Left out: how they are learned from (training.py). Everything is a function of seed, epoch and row, so a run that was
-interrupted goes on with the very images that it would have seen.
+Everything is a function of seed, epoch and row, so a run that was interrupted goes on with the very images that it
+would have seen. Left out: how they are learned from (training.py), images kept on a GPU (on_device.py).
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT_OPEN = 2**30  # bytes of decoded images kept in memory
-FLIPPED = (
-    0.0  # share of images: flips cost 3 points on hand signs and gained none on satellites (benchmarks/finetune.py)
-)
+# Share of images: flips cost 3 points on hand signs and gained none on satellites (benchmarks/finetune.py).
+FLIPPED = 0.0
+LEAST_AREA = 0.6  # of an image that a crop keeps before it is stretched
+LIGHT = 0.15  # how far brightness, contrast and colour are changed, either way
 
 
 class Augment:
@@ -48,11 +49,10 @@ class Augment:
         """
         import torch
 
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
-        chunks = np.array_split(order, count)  # of nearly equal size: no tiny one at the end
+        chunks = in_batches(len(self.paths), count, self.seed, epoch)
         size = size or self.size
         ahead = self._submit(epoch, chunks[0], threads, size)
-        for rows, after in zip(chunks, [*chunks[1:], order[:0]], strict=True):
+        for rows, after in zip(chunks, [*chunks[1:], chunks[0][:0]], strict=True):
             images = [future.result() for future in ahead]
             ahead = self._submit(epoch, after, threads, size)
             yield torch.stack(images), rows
@@ -68,7 +68,7 @@ class Augment:
         if rng.random() < FLIPPED:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            image = change(image).enhance(rng.uniform(0.85, 1.15))
+            image = change(image).enhance(rng.uniform(1 - LIGHT, 1 + LIGHT))
         pixels = (np.asarray(image, np.float32) / 255 - self.mean) / self.std
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
@@ -76,9 +76,14 @@ class Augment:
         return [threads.submit(self.image, epoch, int(row), size) for row in rows]
 
 
-def crop(width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+def in_batches(n: int, count: int, seed: int, epoch: int) -> list[Ints]:
+    """Rows 0 … n - 1 in the order of an epoch, in batches of nearly equal size: no tiny one at the end."""
+    return np.array_split(np.random.default_rng((seed, epoch)).permutation(n), count)
+
+
+def crop(width: float, height: float, rng: np.random.Generator) -> tuple[float, float, float, float]:
     """A random box (left, top, right, bottom) of at least half of the area, nearly in the proportions of the image."""
-    scale, stretch = math.sqrt(rng.uniform(0.6, 1)), math.exp(rng.uniform(-0.1, 0.1))
+    scale, stretch = math.sqrt(rng.uniform(LEAST_AREA, 1)), math.exp(rng.uniform(-0.1, 0.1))
     w, h = width * min(1.0, scale * stretch), height * min(1.0, scale / stretch)
     left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
     return left, top, min(left + w, width), min(top + h, height)
