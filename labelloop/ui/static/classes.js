@@ -113,6 +113,7 @@ export class Finder {
   #at = 0;
   #wish = "pick"; // or "add", "rename"
   #renamed = null; // index of the class whose new name is being typed
+  #opened = 0; // how often: a reply that comes after it was closed has nothing to close or choose any more
 
   /** on: {pick(index), add(name) -> Promise<index>, rename(index, name) -> Promise, closed()} */
   constructor(on) {
@@ -147,6 +148,7 @@ export class Finder {
     this.#counts = counts;
     this.#wish = wish;
     this.#renamed = null;
+    this.#opened++;
     this.input.value = "";
     this.input.placeholder = ASKS[wish];
     this.input.setAttribute("aria-label", ASKS[wish]);
@@ -216,13 +218,15 @@ export class Finder {
 
   async #addTyped() {
     const name = this.input.value.trim();
+    const opened = this.#opened;
     let index;
     try {
       index = await this.on.add(name);
     } catch (error) {
-      setText(this.message, error.message);
+      if (this.#isStill(opened)) setText(this.message, error.message);
       return;
     }
+    if (!this.#isStill(opened)) return;
     if (this.#wish === "pick") {
       this.close();
       this.on.pick(index);
@@ -233,6 +237,11 @@ export class Finder {
     setText(this.message, `added ${name}; type another, or Esc`);
     this.#look();
   }
+
+  #isStill(opened) {
+    return this.isOpen && this.#opened === opened;
+  }
+
   #askName(index) {
     this.#renamed = index;
     this.input.value = this.#classes[index];
@@ -244,13 +253,14 @@ export class Finder {
 
   async #rename() {
     const name = this.input.value.trim();
+    const opened = this.#opened;
     if (!name) return;
     try {
       if (name !== this.#classes[this.#renamed]) await this.on.rename(this.#renamed, name);
     } catch (error) {
-      setText(this.message, error.message);
+      if (this.#isStill(opened)) setText(this.message, error.message);
       return;
     }
-    this.close();
+    if (this.#isStill(opened)) this.close();
   }
 }

@@ -44,7 +44,8 @@ export class Filters {
   }
 
   setClasses(classes) {
-    if (classes.length === this.#classes.length && this.byClass.options.length) return;
+    const isSame = classes.length === this.#classes.length && classes.every((name, i) => name === this.#classes[i]);
+    if (isSame && this.byClass.options.length) return;
     this.#classes = [...classes];
     this.byClass.replaceChildren(
       ...options([["", "One class…"], ...classes.map((name, index) => [String(index), name])]),

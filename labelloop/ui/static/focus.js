@@ -11,6 +11,7 @@ const BEHIND = 3;
 const ENOUGH = 10; // images of the queue that are ready, half a second at 20 keys a second: the reserve can rest
 const BOUNCE = 15; // ms between two presses: a worn key or a slip of the finger, not two answers
 const RHYTHM = 120; // ms between two presses: a hand in rhythm may outrun a late frame; more, and it is impatience
+const DOUBLE = 300; // ms after a new picture in which a second click still means the one before
 const EXAM = "for the exam: drawn at random, so no suggestion is shown";
 
 export class Focus {
@@ -70,6 +71,11 @@ export class Focus {
     return wasSeen || gap < RHYTHM;
   }
 
+  /** Whether this is the second half of a double click that the image on screen came in between of. */
+  isDoubled(event) {
+    return event.detail > 1 && event.timeStamp - this.#swapped < DOUBLE;
+  }
+
   /** Paints the current image if it is decoded; everything here only writes to the page. */
   show() {
     this.#bridge();
@@ -103,7 +109,9 @@ export class Focus {
     this.#since = 0;
     this.#swapped = performance.now();
     this.zoom.off();
-    this.frame.replaceChildren(this.pictures.get(item.id));
+    const picture = this.pictures.get(item.id);
+    picture.alt = item.name;
+    this.frame.replaceChildren(picture);
     requestAnimationFrame((now) => this.shown === item && (this.#since = now));
   }
 
@@ -132,7 +140,7 @@ export class Focus {
     if (this.reason.title !== this.reason.textContent) this.reason.title = this.reason.textContent; // a long one is cut
     setText(this.noteText, item?.note ? `note: ${item.note}` : "");
     const near = item && !item.exam ? item.neighbours : [];
-    const signature = near.map((one) => `${one.id}:${one.class}`).join(" ");
+    const signature = near.map((one) => `${one.id}:${one.class}:${classes[one.class]}`).join(" ");
     if (this.near.dataset.of !== signature) {
       this.near.dataset.of = signature;
       this.near.replaceChildren(...near.map((one) => this.#neighbour(one, classes)));
@@ -205,6 +213,6 @@ function done(state) {
   return [
     "Everything here is labeled",
     text,
-    { key: state.counts.join(" "), nodes: [h("ul", { class: "tally" }, ...rows)] },
+    { key: `${state.classes} ${state.counts}`, nodes: [h("ul", { class: "tally" }, ...rows)] },
   ];
 }

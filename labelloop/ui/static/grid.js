@@ -7,6 +7,7 @@ import { Selection } from "./selection.js";
 const WISH = 150; // wished width of a tile
 const GAP = 10;
 const CAPTION = 26;
+const RETRY = 3000; // ms from a failure to the next try
 const OVERSCAN = 2; // rows kept above and below the screen
 const WORDS = { skip: "skipped", unsure: "unsure" };
 
@@ -22,9 +23,12 @@ export class Grid {
   #generation = 0; // a reply for an older list is thrown away
   #drag = null;
 
-  /** load() -> Promise<items>; classes() -> names; isUnsaved(item); on: {changed(), open(item), failed(error)} */
-  constructor({ thumb, load, classes, isUnsaved, on }) {
-    Object.assign(this, { thumb, load, classes, isUnsaved, on });
+  /**
+   * load() -> Promise<items>; classes() -> names; isUnsaved(item); isMeant(item): whether "all" means it, too;
+   * on: {changed(), open(item), failed(error), loaded()}
+   */
+  constructor({ thumb, load, classes, isUnsaved, isMeant, on }) {
+    Object.assign(this, { thumb, load, classes, isUnsaved, isMeant, on });
     this.band = h("div", { class: "band", hidden: true });
     this.wall = h("div", { class: "wall" }, this.band);
     this.hint = h("div", { class: "empty", role: "status", hidden: true }, h("p"));
@@ -49,6 +53,7 @@ export class Grid {
   }
 
   close() {
+    this.#generation++;
     this.resize.disconnect();
   }
 
@@ -103,7 +108,7 @@ export class Grid {
     const steps = { left: -1, right: 1, up: -this.#columns, down: this.#columns };
     if (action in steps) this.#cursorTo(cursor < 0 ? this.#firstOnScreen() : cursor + steps[action], event.shiftKey);
     else if (action === "toggle") this.selection.toggle(Math.max(0, cursor));
-    else if (action === "all") this.selection.add(this.#onScreen());
+    else if (action === "all") this.selection.add(this.#onScreen().filter((index) => this.isMeant(this.items[index])));
     else this.selection.clear();
     this.refresh();
     return true;
@@ -120,12 +125,16 @@ export class Grid {
       const items = await this.load();
       if (generation !== this.#generation) return;
       this.#finished = !this.#append(items);
+      this.on.loaded();
     } catch (error) {
+      if (generation !== this.#generation) return;
       this.on.failed(error);
-      this.#finished = true;
+      await new Promise((done) => setTimeout(done, RETRY)); // as if it were loading: nothing else asks meanwhile
+      if (generation !== this.#generation) return;
     }
     this.#loading = false;
     this.#sayEmpty();
+    if (this.element.hidden) return;
     if (!this.#finished) this.more();
   }
 

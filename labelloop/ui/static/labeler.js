@@ -110,7 +110,7 @@ class Labeler {
       toast: (text) => this.toast.say(text),
       note: (items) => this.note.open(items),
       open: (item) => this.preview.open(api.view(item.id), item.name),
-      failed: (text) => this.#refuse(text),
+      changed: () => this.#drawSoon(),
       draw: () => this.#draw(),
     });
     this.status = new Status(this.data.by, this.#buttons());
@@ -177,7 +177,7 @@ class Labeler {
     if (isFocus) this.focus.show();
     else this.many.show();
     this.legend.show(isFocus ? session.timeline.current : null, session.state?.counts ?? []);
-    this.status.show(session, this.#refused);
+    this.status.show(session, this.#refused, isFocus ? null : this.many.trouble);
   }
 
   #drawSoon() {
@@ -210,6 +210,7 @@ class Labeler {
   #act(action, event, index) {
     const panel = [this.help, this.preview].find((one) => one.isOpen);
     if (panel) return panel.close();
+    this.finder.close(); // it may still wait for a new class, which is not for the next image
     if (action !== "undo") this.#refused = "";
     if (this.#common(action)) return;
     if (this.view === "focus") this.#actOnImage(action, event, index);
@@ -245,6 +246,7 @@ class Labeler {
     const item = session.timeline.current;
     const skipsBroken = answer.kind === "skip" && item && focus.pictures.hasFailed(item.id);
     if (!focus.isMeant(item, event.timeStamp) && !skipsBroken) return this.toast.say("wait for the image");
+    if (focus.isDoubled(event)) return this.toast.say("a double click counts once");
     const seq = session.answer([item], () => answer, {
       source,
       seconds: skipsBroken ? null : focus.seconds(event.timeStamp),

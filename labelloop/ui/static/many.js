@@ -9,7 +9,9 @@ const NEXT_LOAD = 60;
 const REVIEW_LOAD = 200;
 
 export class Many {
-  /** on: {say(answer, n), toast(text), note(items), open(item), failed(text), draw()} */
+  trouble = null; // why the last images could not be had; until some can
+
+  /** on: {say(answer, n), toast(text), note(items), open(item), changed(), draw()} */
   constructor(session, api, isReview, on) {
     Object.assign(this, { session, api, isReview, on });
     this.said = h("p", { class: "grid-said", role: "status" });
@@ -18,7 +20,13 @@ export class Many {
       load: () => (isReview ? this.#loadReview() : this.#loadNext()),
       classes: () => session.classes,
       isUnsaved: (item) => session.isUnsaved(item),
-      on: { changed: () => this.#saySelected(), open: on.open, failed: (error) => on.failed(error.message) },
+      isMeant: (item) => isReview || !item.answer,
+      on: {
+        changed: () => this.#saySelected(),
+        open: on.open,
+        failed: (error) => this.#setTrouble(error),
+        loaded: () => this.trouble && this.#setTrouble(null),
+      },
     });
     this.filters = new Filters(() => this.grid.reset([]));
     this.filters.element.hidden = !isReview;
@@ -28,6 +36,7 @@ export class Many {
   open() {
     const { timeline } = this.session;
     const next = [timeline.current, ...timeline.ahead()].filter((item) => item && !item.answer);
+    this.trouble = null;
     this.grid.reset(this.isReview ? [] : next);
   }
 
@@ -85,6 +94,11 @@ export class Many {
       if (fresh.length || !reply.items.length) return fresh;
       offset += reply.items.length;
     }
+  }
+
+  #setTrouble(error) {
+    this.trouble = error;
+    this.on.changed();
   }
 
   #saySelected() {

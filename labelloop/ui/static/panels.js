@@ -43,14 +43,15 @@ export class Preview extends Panel {
   }
 
   open(address, name) {
-    this.element.replaceChildren(h("figure", {}, h("img", { src: address, alt: "" }), h("figcaption", { text: name })));
+    this.element.replaceChildren(h("figure", {}, h("img", { src: address, alt: name }), h("figcaption", { text: name })));
     this.element.hidden = false;
   }
 }
 
-/** A line of text about the images it was opened for. */
+/** A line of text about the images it was opened for. Only Esc throws away what was typed. */
 export class Note {
   #items = [];
+  #before = ""; // what the images have in common
 
   constructor(keep) {
     this.keep = keep;
@@ -60,14 +61,16 @@ export class Note {
       placeholder: "a note: Enter keeps it, Esc cancels",
       "aria-label": "Note",
       onkeydown: (event) => this.#key(event),
-      onblur: () => this.#end(),
+      onblur: () => this.#end(true),
     });
     this.element = h("div", { class: "note panel", hidden: true }, this.input);
   }
 
   open(items) {
+    this.#end(true);
     this.#items = items;
-    this.input.value = items.length === 1 ? items[0].note : "";
+    this.#before = items.every(({ note }) => note === items[0].note) ? items[0].note : "";
+    this.input.value = this.#before;
     this.element.hidden = false;
     this.input.focus();
   }
@@ -76,14 +79,15 @@ export class Note {
     event.stopPropagation();
     if (event.key !== "Enter" && event.key !== "Escape") return;
     event.preventDefault();
-    if (event.key === "Enter") this.keep(this.#items, this.input.value.trim());
-    this.#end();
+    this.#end(event.key === "Enter");
   }
 
-  #end() {
+  #end(isKept) {
     if (this.element.hidden) return;
     this.element.hidden = true;
     this.input.blur();
+    const text = this.input.value.trim();
+    if (isKept && text !== this.#before) this.keep(this.#items, text);
   }
 }
 

@@ -4,7 +4,8 @@ export class Selection {
   cursor = -1; // -1: the keyboard has not been used yet
   #chosen = new Set();
   #anchor = 0; // where a range starts
-  #before = new Set(); // what was selected when a drag or a range began
+  #before = new Set(); // what stays selected beside a range, as far as it reaches
+  #held = new Set(); // what stays selected beside a drag
 
   get size() {
     return this.#chosen.size;
@@ -22,6 +23,7 @@ export class Selection {
 
   clear() {
     this.#chosen.clear();
+    this.#before.clear();
   }
 
   reset() {
@@ -59,14 +61,15 @@ export class Selection {
 
   add(indices) {
     for (const index of indices) this.#chosen.add(index);
+    this.#before = new Set(this.#chosen);
   }
 
   startDrag(keep) {
-    this.#before = keep ? new Set(this.#chosen) : new Set();
+    this.#held = keep ? new Set(this.#chosen) : new Set();
   }
 
   drag(indices) {
-    this.#chosen = new Set(this.#before);
+    this.#chosen = new Set(this.#held);
     this.add(indices);
   }
 

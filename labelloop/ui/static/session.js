@@ -19,7 +19,7 @@ export class Session {
   #wanted; // images to ask for; 0 for a page that shows no next image
   #by;
   #on;
-  #strokes = []; // [[{item, before}]]: one step of undo each
+  #strokes = []; // [[{item, before}]], or [[{item, flagged}]] as it was: one step of undo each
   #unsaved = new Set(); // items with an answer that is not on disk yet
   #items = new Map(); // id -> item, all that was ever sent to this page
   #asking = false;
@@ -120,7 +120,11 @@ export class Session {
   undo() {
     const stroke = this.#strokes.pop();
     if (!stroke) return null;
-    for (const { item, before } of stroke) {
+    for (const { item, before, flagged } of stroke) {
+      if (flagged !== undefined) {
+        this.#setFlag(item, flagged);
+        continue;
+      }
       this.#push(item, { kind: "undo" });
       item.answer = before;
     }
@@ -130,11 +134,15 @@ export class Session {
   /** Flags all, or unflags all when every one was flagged. Returns whether they are flagged now. */
   flag(items) {
     const flagged = !items.every((item) => item.flagged);
-    for (const item of items.filter((one) => one.flagged !== flagged)) {
-      this.#push(item, { kind: flagged ? "flag" : "unflag" });
-      item.flagged = flagged;
-    }
+    const changed = items.filter((one) => one.flagged !== flagged);
+    this.#strokes.push(changed.map((item) => ({ item, flagged: item.flagged })));
+    for (const item of changed) this.#setFlag(item, flagged);
     return flagged;
+  }
+
+  #setFlag(item, flagged) {
+    this.#push(item, { kind: flagged ? "flag" : "unflag" });
+    item.flagged = flagged;
   }
 
   note(items, text) {

@@ -1,5 +1,6 @@
 // The thin line on top: how far, how good, is it saved, what runs, who. And the red line when something is wrong.
 
+import { Unreachable } from "./api.js";
 import { h, percent, setText } from "./dom.js";
 import { isActive } from "./session.js";
 
@@ -36,13 +37,14 @@ export class Status {
   }
 
   /** refused: the last text that must not go unseen, or "" */
-  show(session, refused) {
+  /** refused: what must not go unseen; failed: an error that is being tried again, or null */
+  show(session, refused, failed) {
     const { state, outbox } = session;
     if (state) this.#figures(state);
     const { waiting } = outbox;
     setText(this.saved, waiting ? `${waiting} waiting` : "✓ saved");
     this.saved.classList.toggle("waiting", waiting > 0);
-    const trouble = said(session, refused);
+    const trouble = said(session, refused, failed);
     setText(this.trouble, trouble);
     this.trouble.hidden = !trouble;
   }
@@ -94,7 +96,7 @@ function outcome({ message }) {
   return message.split(" (")[0];
 }
 
-function said({ outbox, trouble }, refused) {
+function said({ outbox, trouble }, refused, failed) {
   const waiting = outbox.waiting;
   const answers = waiting === 1 ? "1 answer" : `${waiting} answers`;
   if (outbox.trouble && waiting) {
@@ -102,6 +104,6 @@ function said({ outbox, trouble }, refused) {
     return `not saved: ${answers} wait${waiting === 1 ? "s" : ""} here — ${outbox.trouble.text}`;
   }
   if (refused) return refused;
-  if (!trouble) return "";
-  return trouble.lost ? "connection lost, trying again…" : trouble.text;
+  if (trouble?.lost || failed instanceof Unreachable) return "connection lost, trying again…";
+  return trouble?.text ?? failed?.message ?? "";
 }

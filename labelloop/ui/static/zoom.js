@@ -42,7 +42,7 @@ export class Zoom {
 
   /** All pixels in the place of fewer, once they are there; where they do not come, fewer have to do. */
   async #sharpen(item, img) {
-    const sharp = h("img", { src: this.full(item.id), alt: "", draggable: "false" });
+    const sharp = h("img", { src: this.full(item.id), alt: img.alt, draggable: "false" });
     sharp.style.cssText = img.style.cssText; // as large on screen
     const isThere = await sharp.decode().then(
       () => true,

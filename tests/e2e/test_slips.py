@@ -1,0 +1,248 @@
+"""A slip of the hand, a slow server or a small window costs nobody an answer, a note or the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from conftest import Errors
+from playwright.sync_api import Page, expect
+from stub import Server
+from test_component import (
+    OFFLINE,
+    expect_image,
+    open_grid,
+    open_page,
+    press,
+    said,
+    saved,
+    selected,
+    tile,
+)  # fmt: skip
+
+from labelloop.ui.component import static_version
+
+pytestmark = pytest.mark.browser
+
+Stub = Callable[..., Server]
+MODULES = f"/ll/static/{static_version()}"
+
+
+# -- many images at once
+
+
+def test_all_on_screen_means_those_without_an_answer(page: Page, stub: Stub) -> None:
+    project = open_grid(page, stub())
+    tile(page, 1).click()
+    press(page, "2", "a")
+    assert 1 not in selected(page)
+    press(page, "1")
+    saved(page)
+    labels = project.labels()
+    assert labels.pop(2) == 1
+    assert len(labels) >= 17
+    assert set(labels.values()) == {0}
+
+
+def test_all_in_a_review_means_all(page: Page, stub: Stub) -> None:
+    server = stub()
+    for image in (1, 2, 3):
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": "label", "class": 0})
+    open_page(page, server, "?mode=review")
+    press(page, "a")
+    assert selected(page) == [0, 1, 2]
+
+
+def test_a_range_grows_and_shrinks(page: Page, stub: Stub) -> None:
+    open_grid(page, stub())
+    tile(page, 0).click()
+    tile(page, 5).click(modifiers=["Shift"])
+    assert selected(page) == [0, 1, 2, 3, 4, 5]
+    tile(page, 2).click(modifiers=["Shift"])
+    assert selected(page) == [0, 1, 2]
+    tile(page, 8).click(modifiers=["Control"])
+    tile(page, 10).click(modifiers=["Shift"])
+    tile(page, 9).click(modifiers=["Shift"])
+    assert selected(page) == [0, 1, 2, 8, 9]
+
+
+SELECTION = """async (module) => {
+  const { Selection } = await import(module);
+  const one = new Selection();
+  const seen = [];
+  one.only(1);
+  one.startDrag(true);
+  one.drag([4, 5]);
+  one.drag([4]);
+  seen.push(one.targets());
+  one.toggle(7);
+  one.startDrag(true);
+  one.extendTo(9);
+  one.startDrag(true);
+  one.extendTo(8);
+  seen.push(one.targets());
+  one.clear();
+  one.extendTo(6);
+  seen.push(one.targets());
+  return seen;
+}"""
+
+
+def test_a_range_keeps_what_was_selected_otherwise(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    assert page.evaluate(SELECTION, f"{MODULES}/selection.js") == [[1, 4], [1, 4, 7, 8], [6, 7]]
+
+
+# -- answers and notes
+
+
+def test_a_double_click_labels_one_image(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    page.locator(".class").nth(1).dblclick(delay=40)
+    expect(page.locator(".toast")).to_have_text("a double click counts once")
+    expect_image(page, 2)
+    saved(page)
+    assert said(project) == [(1, "label", 1)]
+
+
+SLOW = """(path) => {
+  const { fetch } = window;
+  window.later = new Promise((done) => (window.goOn = done));
+  window.fetch = async (url, options) => {
+    if (String(url).endsWith(path)) await window.later;
+    return fetch(url, options);
+  };
+}"""
+
+
+@pytest.mark.parametrize("leave", ["Escape", "a click on a class"])
+def test_a_class_that_comes_late_is_not_for_the_next_image(page: Page, stub: Stub, leave: str) -> None:
+    project = open_page(page, stub())
+    page.evaluate(SLOW, "/classes")
+    press(page, "/")
+    page.keyboard.type("volcano")
+    press(page, "Enter")
+    if leave == "Escape":
+        press(page, "Escape", "1")
+    else:
+        page.locator(".class").first.click()
+    expect_image(page, 2)
+    page.evaluate("window.goOn()")
+    expect(page.locator(".class .name")).to_have_text(["rust", "mildew", "healthy", "volcano"])
+    press(page, "2")
+    saved(page)
+    assert said(project) == [(1, "label", 0), (2, "label", 1)]
+
+
+def test_only_escape_throws_a_note_away(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "n")
+    page.keyboard.type("drought?")
+    page.locator(".words").click()
+    expect(page.locator(".note")).to_be_hidden()
+    expect(page.locator(".note-text")).to_have_text("note: drought?")
+    press(page, "n")
+    page.keyboard.type(" no")
+    press(page, "Escape", "n", "Enter", "n")
+    page.locator(".words").click()
+    saved(page)
+    assert [(e["kind"], e["note"]) for e in project.log] == [("note", "drought?")]
+
+
+def test_no_text_for_several_images_leaves_their_notes(page: Page, stub: Stub) -> None:
+    server = stub()
+    server.project.notes = {1: "one", 2: "two"}
+    project = open_grid(page, server)
+    tile(page, 0).click()
+    tile(page, 1).click(modifiers=["Control"])
+    press(page, "n", "Enter")
+    assert project.log == []
+    press(page, "n")
+    page.keyboard.type("both")
+    press(page, "Enter", "n")
+    expect(page.get_by_label("Note")).to_have_value("both")
+    page.get_by_label("Note").fill("")
+    press(page, "Enter")
+    saved(page)
+    assert project.notes == {1: "", 2: ""}
+
+
+def test_undo_takes_a_flag_back_before_the_answer(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "1", "f", "z")
+    expect_image(page, 2)
+    expect(page.locator(".badge.flag")).to_have_count(0)
+    saved(page)
+    assert said(project) == [(1, "label", 0), (2, "flag", None), (2, "unflag", None)]
+    press(page, "z")
+    expect_image(page, 1)
+    saved(page)
+    assert project.labels() == {}
+
+
+# -- the server is away
+
+
+def count(page: Page, path: str) -> list[str]:
+    """The requests to this path from now on."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if path in request.url else None)
+    return asked
+
+
+def test_a_grid_without_images_does_not_ask_again_and_again(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    server = stub(images=2)
+    open_page(page, server)
+    press(page, "1", "1", "g")
+    saved(page)
+    expect(page.locator(".grid .empty")).to_have_text("No images here.")
+    server.stop()
+    asked = count(page, "/queue?")
+    expect(page.locator(".trouble")).to_have_text("connection lost, trying again…", timeout=15_000)
+    page.wait_for_timeout(3000)
+    assert len(asked) < 10
+    server.project.images = 5
+    server.start()
+    expect(tile(page, 0)).to_be_visible()
+    expect(page.locator(".trouble")).to_be_hidden()
+
+
+def test_a_review_opens_when_the_server_is_back(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected += OFFLINE
+    server = stub()
+    server.project.take("before", "bob", {"seq": 1, "image": 1, "kind": "label", "class": 0})
+    failing = True
+    page.route("**/ll/stub/review?*", lambda route: route.abort() if failing else route.continue_())
+    page.goto(f"{server.url}?mode=review")
+    expect(page.locator(".trouble")).to_have_text("connection lost, trying again…")
+    press(page, "Escape")
+    expect(page.locator(".trouble")).to_be_visible()
+    failing = False
+    expect(tile(page, 0)).to_be_visible()
+    expect(page.locator(".trouble")).to_be_hidden()
+
+
+# -- names and keys
+
+
+def test_another_name_is_shown_everywhere(page: Page, stub: Stub) -> None:
+    server = stub(exam_every=0)
+    for image in (1, 2, 3):
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": "label", "class": 0})
+    open_page(page, server)
+    expect(page.locator(".near figcaption")).to_have_text(["rust"] * 3)
+    rename(page, "rust", "red")
+    expect(page.locator(".near figcaption")).to_have_text(["red"] * 3)
+    page.goto(f"{server.url}?mode=review")
+    rename(page, "red", "scarlet")
+    assert page.get_by_label("Class", exact=True).locator("option").all_text_contents()[1] == "scarlet"
+
+
+def rename(page: Page, name: str, to: str) -> None:
+    page.get_by_role("button", name="rename…").click()
+    page.keyboard.type(name)
+    press(page, "Enter")
+    page.get_by_label(f"new name of {name}").fill(to)
+    press(page, "Enter")
+    expect(page.locator(".finder")).to_be_hidden()
