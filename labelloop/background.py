@@ -17,10 +17,10 @@ import numpy as np
 
 from labelloop.board import Board, read_board
 from labelloop.features import FeatureStore
-from labelloop.judging import decide, split_to_judge
+from labelloop.judging import decide
 from labelloop.learning import fit
 from labelloop.project import Project
-from labelloop.types import Ints
+from labelloop.resuming import Run, resume_or_begin
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def fine_tune(
 
     It starts from the pretrained weights and the head on their features. It is compared with what is in charge on
     held-out answers; before there are enough of those, on labels that it is not trained on as well (judging.py). Until
-    the last write nothing changes for whoever is labeling.
+    the last write nothing changes for whoever is labeling. Stopped or killed, it goes on with the labels it began with
+    (resuming.py). What learned from a file that was changed meanwhile, perhaps into a held-out image, is not used.
     """
     yield from _look_for_images(project, stop)
     if stop():
@@ -115,11 +116,11 @@ def fine_tune(
     if stop():
         return
     board = read_board(project, features="base")
-    train, judge = split_to_judge(board, project.settings.seed)
-    train = train[~board.gone[train]]
     name, begin = _free_name(project), time.monotonic()
+    run, note = resume_or_begin(project, board, project.folder / "models" / name)
+    judge = run.judge(board)
     loss: tuple[float, ...] = ()
-    for progress in _train(project, board, train, name, stop):
+    for progress in _train(project, board, run, name, note, stop):
         loss = progress.loss
         yield progress
     if stop():
@@ -127,10 +128,14 @@ def fine_tune(
     yield from _look_for_images(project, stop, loss)  # that took a while: an image may be another by now
     if stop():
         return
-    yield from _embed_all_anew(project, name, loss, announce, stop)
-    if stop():
-        return
-    verdict = decide(project, name, train, judge, time.monotonic() - begin)
+    changed = run.changed(project)
+    if changed:
+        verdict = f"{changed[0]} was changed while it was learned from: the old model stays in charge"
+    else:
+        yield from _embed_all_anew(project, name, loss, announce, stop)
+        if stop():
+            return
+        verdict = decide(project, name, run.train, judge, time.monotonic() - begin)
     if project.features_in_charge["name"] != name:
         _throw_away(project, name)
     yield Progress(1, 1, verdict, 0.0, loss)
@@ -152,22 +157,25 @@ def _free_name(project: Project) -> str:
     return f"fine-tune-{number + (project.features_in_charge['name'] == f'fine-tune-{number}')}"
 
 
-def _train(project: Project, board: Board, train: Ints, name: str, stop: Callable[[], bool]) -> Iterator[Progress]:
-    """Fine-tune on the labels of some rows of the board into models/`name`."""
+def _train(
+    project: Project, board: Board, run: Run, name: str, note: str, stop: Callable[[], bool]
+) -> Iterator[Progress]:
+    """Fine-tune into models/`name`; `note` is what there is to tell at its start."""
     from labelloop.train.finetune import finetune
 
-    settings = project.settings
-    images = project.catalog.images((train + 1).tolist())
+    settings, out = project.settings, project.folder / "models" / name
+    board.label[run.train], board.classes = run.y, board.classes[: run.n_classes]
+    head = fit(board, run.train)
+    run.save(out)
     loss: list[float] = []
-    note = ""
     for epoch in finetune(
-        [images[int(row) + 1].path for row in train],
-        board.label[train],
-        len(board.classes),
+        [Path(file.path) for file in run.files],
+        run.y,
+        run.n_classes,
         backbone=settings.backbone,
         weights=_weights(project, settings.weights),
-        head=fit(board, train),
-        out=project.folder / "models" / name,
+        head=head,
+        out=out,
         seed=settings.seed,
         stop=stop,
     ):
@@ -176,7 +184,7 @@ def _train(project: Project, board: Board, train: Ints, name: str, stop: Callabl
         elif epoch.epoch and not loss:  # it goes on from where an earlier job was stopped or killed
             loss = list(_last_loss(project)[: epoch.epoch])
         note = epoch.note or note  # told once, true until the end
-        message = f"step 1 of 2: learning from {len(train)} labels, round {epoch.epoch} of {epoch.epochs}"
+        message = f"step 1 of 2: learning from {len(run.y)} labels, round {epoch.epoch} of {epoch.epochs}"
         said = f"{message} ({note})" if note else message
         yield Progress(epoch.step, epoch.steps, said, epoch.seconds_left, tuple(loss))
 
@@ -220,7 +228,8 @@ def _embed_labeled_into_base(
 def _throw_away(project: Project, name: str) -> None:
     """A model that does not take over is never asked again, and takes tens to hundreds of megabytes."""
     for folder in (project.features_folder(name), project.folder / "models" / name):
-        shutil.rmtree(folder)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _forget_features_of_other_weights(folder: Path, weights_id: str) -> None:

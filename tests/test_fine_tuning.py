@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
-from labelloop import background, judging, worker
+from labelloop import background, judging, resuming, worker
 from labelloop.board import read_board
 from labelloop.errors import CannotTrain
 from labelloop.features import FeatureStore
@@ -298,13 +298,46 @@ def test_an_image_that_goes_while_it_trains_is_named(project, short, monkeypatch
 def test_an_image_that_changes_while_it_trains_is_not_taken_for_the_one_before(project, short, kept, monkeypatch):
     label_some(project, 24)
     before = log(project)
-    changed = project.catalog.image(int(np.flatnonzero(read_board(project).label >= 0)[0]) + 1)
+    _, aside = judging.split_to_judge(read_board(project), project.settings.seed)
+    changed = project.catalog.image(int(aside[0]) + 1)
     when(monkeypatch, "round 3 of", lambda: draw(changed.path, (1, 2, 3), (31, 17)))
     assert fine_tune(project).state == "done"
     assert log(project) == before
     done = FeatureStore.open(project.features_folder("fine-tune-1")).read()[1]
     assert np.flatnonzero(~done.astype(bool)).tolist() == [changed.id - 1]
     assert len(done) == 41  # what is in its place is an image of its own
+
+
+@pytest.mark.parametrize(("at", "is_put_back"), [("round 0 of", True), ("round 3 of", False)])
+def test_what_learned_from_a_file_that_was_changed_meanwhile_is_not_used(project, short, monkeypatch, at, is_put_back):
+    monkeypatch.setattr(judging, "LEVEL", 0)
+    label_some(project, 24)
+    before, board = log(project), read_board(project)
+    train, _ = judging.split_to_judge(board, project.settings.seed)
+    path = project.catalog.image(int(train[5]) + 1).path
+    held_out = project.catalog.image(int(np.flatnonzero(board.held_out)[0]) + 1).path.read_bytes()
+
+    def overwrite():
+        was = path.read_bytes()
+        path.write_bytes(held_out)
+        if is_put_back:
+            path.write_bytes(was)
+
+    when(monkeypatch, at, overwrite)
+    job = fine_tune(project)
+    assert job.state == "done"
+    assert job.message == f"{path} was changed while it was learned from: the old model stays in charge"
+    check_nothing_changed(project, before)
+    assert [folder.name for folder in (project.folder / "features").iterdir()] == ["base"]
+    assert list((project.folder / "models").iterdir()) == []
+
+
+def test_a_file_that_goes_when_it_was_learned_from_is_no_reason(project, short, monkeypatch):
+    label_some(project, 24)
+    train, _ = judging.split_to_judge(read_board(project), project.settings.seed)
+    path = project.catalog.image(int(train[5]) + 1).path
+    when(monkeypatch, "round 3 of", path.unlink)
+    assert "answers right after fine-tuning" in fine_tune(project).message
 
 
 def test_a_folder_that_is_not_there_is_named(project, photos):
@@ -440,6 +473,120 @@ def test_killed_while_it_trains_it_is_told_and_the_next_run_goes_on(project, mon
     assert len(again.loss) >= len(killed.loss)
     assert again.loss[: len(killed.loss)] == killed.loss
     check_nothing_changed(project, before)
+
+
+def kill(project, said):
+    """Let it work until it says so, and no further."""
+    work = background.fine_tune(project)
+    next(progress for progress in work if said in progress.message)
+    work.close()
+
+
+def told_first(project):
+    """What it says first of what it learns; it ends with the first step."""
+    return next(told.message for told in background.fine_tune(project) if "step 1 of 2" in told.message)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The steps that are made, one by one."""
+    made, step = [], Training.step
+    monkeypatch.setattr(Training, "step", lambda *args: made.append(args[-1]) or step(*args))
+    return made
+
+
+def test_answers_that_came_since_wait_for_the_next_run(project, short, steps, monkeypatch):
+    label_some(project, 24)
+    train, judge = judging.split_to_judge(read_board(project), project.settings.seed)
+    kill(project, "round 1 of")
+    label_some(project, 27)
+    project.add_class("green")
+    held_out = int(np.flatnonzero(read_board(project).held_out)[0])
+    project.label(held_out + 1, "blue")
+    del steps[:]
+    decided, decide = [], background.decide
+    monkeypatch.setattr(background, "decide", lambda *args: decided.append(args[2:4]) or decide(*args))
+    said = [told.message for told in background.fine_tune(project)]
+    note = "(it goes on with the labels it began with; 3 came later)"
+    assert f"step 1 of 2: learning from 18 labels, round 1 of 3 {note}" in said
+    assert steps == [3, 4, 5, 6, 7, 8]
+    ((learned_from, judged_by),) = decided
+    assert learned_from.tolist() == train.tolist()
+    assert judged_by.tolist() == sorted([*judge, held_out])
+
+
+def corrected(project, image_id):
+    project.label(image_id, "green")
+
+
+def undone(project, image_id):
+    project.log.append([Event(image_id=image_id, kind="undo")])
+
+
+def gone(project, image_id):
+    project.catalog.image(image_id).path.unlink()
+
+
+def overwritten(project, image_id):
+    draw(project.catalog.image(image_id).path, (1, 2, 3), (31, 17))
+
+
+def damaged(project, image_id):
+    path = project.folder / "models" / "fine-tune-1" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def unknown(project, image_id):
+    (project.folder / "models" / "fine-tune-1" / resuming.RUN).write_text('{"y": ')
+
+
+def overtaken(project, image_id):
+    label_some(project, 21)
+
+
+@pytest.mark.parametrize(
+    ("happens", "said", "learns"),
+    [
+        (corrected, "1 of the answers that it learned from were corrected", 10),
+        (undone, "1 of the answers that it learned from were corrected", 10),
+        (gone, "some of its images are gone", 10),
+        (overwritten, "img_", 10),
+        (damaged, "what was done so far cannot be read", 11),
+        (unknown, "it is not known what it learned from", 11),
+        (overtaken, "it had begun with 14 labels, and there are 21 now", 16),
+    ],
+)
+def test_where_it_cannot_go_on_it_starts_anew_and_says_why(project, short, happens, said, learns):
+    project.add_class("green")
+    label_some(project, 14)
+    train, _ = judging.split_to_judge(read_board(project), project.settings.seed)
+    kill(project, "round 1 of")
+    happens(project, int(train[3]) + 1)
+    told = told_first(project)
+    assert ", round 0 of 3 (it starts anew: " in told
+    assert said in told
+    kill(project, "round 2 of")
+    assert "it starts anew" not in told_first(project)
+    assert fine_tune(project).state == "done"
+
+
+def test_what_is_complete_is_not_learned_again_whatever_was_answered_since(project, short, steps):
+    label_some(project, 24)
+    kill(project, "step 2 of 2")
+    train, _ = judging.split_to_judge(read_board(project), project.settings.seed)
+    undone(project, int(train[3]) + 1)
+    label_some(project, 28)
+    del steps[:]
+    assert "answers right after fine-tuning" in fine_tune(project).message
+    assert steps == []
+
+
+def test_a_run_that_had_not_completed_a_round_begins_with_the_labels_there_are(project, short):
+    label_some(project, 24)
+    kill(project, "round 0 of")
+    label_some(project, 28)
+    assert "round 0 of 3" in told_first(project)
+    assert "(" not in told_first(project)
 
 
 @pytest.mark.parametrize(

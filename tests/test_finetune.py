@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -146,6 +147,45 @@ def test_a_checkpoint_of_other_labels_or_an_unwanted_one_is_not_used(run, tmp_pa
     assert next(run(seed=1)).epoch == 0
     assert next(run(resume=False)).epoch == 0
     assert next(run()).epoch == 1
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: bytes(len(b)), lambda b: b[: len(b) // 2]])
+def test_a_damaged_checkpoint_or_result_counts_as_none_and_is_told(run, tmp_path, damage):
+    first = run()
+    while next(first).epoch < 1:
+        pass
+    first.close()
+    path = tmp_path / "out" / "checkpoint.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    again = next(run())
+    assert (again.epoch, again.note) == (0, "the checkpoint could not be read: it starts anew")
+    assert list(run())[-1].epoch == 3
+    path = tmp_path / "out" / "model.json"
+    path.write_bytes(damage(path.read_bytes()))
+    assert next(run()).epoch == 0
+
+
+def test_a_checkpoint_of_another_network_counts_as_none(run, tmp_path):
+    first = run()
+    while next(first).epoch < 1:
+        pass
+    first.close()
+    path = tmp_path / "out" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    state["model"]["conv_stem.weight"] = state["model"]["conv_stem.weight"][:, :2]  # as an update of timm may do
+    torch.save(state, path)
+    again = next(run())
+    assert again.epoch == 0
+    assert again.note == "the checkpoint is of other labels, weights or another machine: it starts anew"
+
+
+def test_what_is_complete_is_on_disk_before_it_gets_its_name(run, tmp_path, monkeypatch):
+    synced, sync = set(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino) or sync(file))
+    for report in run():
+        if report.epoch == 1:
+            assert (tmp_path / "out" / "checkpoint.pt").stat().st_ino in synced
+    assert {path.stat().st_ino for path in (tmp_path / "out").iterdir()} <= synced
 
 
 def test_stop_ends_it_between_two_batches(run, tmp_path):

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlite_utils import Database
@@ -54,6 +54,15 @@ class Image:
     held_out: bool
     gone: bool
     sha256: str
+
+
+class File(NamedTuple):
+    """A file of an image as it was when it was read last."""
+
+    image_id: int
+    path: str
+    bytes: int
+    mtime_ns: int
 
 
 def is_held_out(sha256: str, share: float) -> bool:
@@ -227,6 +236,15 @@ class Catalog:
         rows = self._db().conn.execute("SELECT image_id, path FROM files WHERE image_id IS NOT NULL AND gone = 0")
         for row in rows:
             yield row["image_id"], from_text(row["path"])
+
+    def files_of(self, image_ids: Sequence[int] | Ints, *, gone: bool = False) -> set[File]:
+        """The usable files of some images, and with `gone` those too that could be used once and went."""
+        sql = f"""
+            SELECT image_id, folder_id, path, bytes, mtime_ns FROM files
+            WHERE image_id IN ({", ".join(str(int(i)) for i in image_ids)}) AND (gone = 0 AND problem IS NULL OR ?)"""  # noqa: S608
+        folders = self.folders()
+        rows = self._db().conn.execute(sql, (gone,))
+        return {File(row[0], str(folders[row[1]] / from_text(row[2])), row[3], row[4]) for row in rows}
 
     def places(self) -> dict[int, tuple[int, str]]:
         """Where each image lies: the number of the folder and the path below it, of the first file still there.

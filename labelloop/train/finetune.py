@@ -5,7 +5,8 @@ pretrained weights and a head fitted on them, so the first predictions are those
 last fine-tuned weights, shrunk and perturbed (Ash & Adams, 2020) or not, were not clearly better (docs/benchmarks.md).
 The run itself is training.py; rates and length are in recipe.py.
 
-The folder `out` gets checkpoint.pt after every epoch, from which a killed run goes on as if nothing had happened, then
+The folder `out` gets checkpoint.pt after every epoch, from which a killed run goes on as if nothing had happened (one
+that cannot be read, or is of another recipe, counts as none; the first report has a note of it), then
 model.safetensors (timm's names, classifier included; it expects features of unit length) and, last of all, model.json.
 Left out: choosing hyper-parameters, validation (the worker compares the result with what was there), several GPUs.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ from labelloop.errors import CannotTrain
 from labelloop.images import open_upright
 from labelloop.train.head import Head, fit_head
 from labelloop.train.recipe import CPU_SIZE, MIN_LABELS, SMALLER, Epoch, Recipe, batch_and_epochs, hash_of_labels
-from labelloop.train.training import ABOUT, CHECKPOINT, Training
+from labelloop.train.training import ABOUT, CHECKPOINT, Training, read_checkpoint
 from labelloop.types import Ints
 from labelloop.weights import Announce, Loaded, fixed_size, load_model
 
@@ -119,10 +121,24 @@ def _recipe(paths: Sequence[Path], y: Ints, n_classes: int, base: TimmBackbone, 
 
 
 def _is_complete(out: Path, recipe: Recipe) -> bool:
-    if not (out / ABOUT).exists():
-        return False
-    about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
+    about = read_result(out) or {}
     return all(about.get(key) == value for key, value in asdict(recipe).items())
+
+
+def read_result(out: Path) -> dict[str, Any] | None:
+    """What model.json says of a run that is complete; None where it is not, or that file is damaged."""
+    try:
+        about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def can_go_on(out: Path) -> bool:
+    """Whether a run left a result or a checkpoint there that can be read, of whatever recipe."""
+    return read_result(out) is not None or (
+        (out / CHECKPOINT).exists() and read_checkpoint(out / CHECKPOINT) is not None
+    )
 
 
 def _fits(head: Head, y: Ints, n_classes: int, dim: int) -> bool:

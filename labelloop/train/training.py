@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from labelloop.backbone import TimmBackbone
 from labelloop.errors import CannotTrain, is_out_of_memory
 from labelloop.train.augment import Augment
 from labelloop.train.head import Head
+from labelloop.train.on_device import OnDevice, fits
 from labelloop.train.recipe import FEW, FROZEN_BELOW, LAYER_DECAY, RATE, SMOOTHING, WEIGHT_DECAY, Epoch, Recipe
 from labelloop.types import Ints
 from labelloop.weights import classifier_names
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 CHECKPOINT, WEIGHTS, ABOUT = "checkpoint.pt", "model.safetensors", "model.json"
 SECONDS_BETWEEN = 1.0  # between two reports
+STATE = ("recipe", "epoch", "model", "head", "optimizer")  # what a checkpoint holds
+# What torch.load raises at files that were cut short or overwritten, found by doing that to thousands of copies.
+DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
 class Training:
@@ -57,11 +63,11 @@ class Training:
     ) -> Iterator[Epoch]:
         """Train the epochs that are left, with a checkpoint after each, then write the result."""
         recipe = self.recipe
-        augment = Augment(paths, self.base.config, recipe.size, recipe.seed)
+        augment = _augmented(paths, self.base, recipe)
         begin = reported = time.monotonic()
         first = step = self.epoch * recipe.steps_per_epoch
         loss = None
-        yield recipe.report(step, 0.0, None)
+        yield recipe.report(step, 0.0, None, self.take_note())
         while self.epoch < recipe.epochs:
             total = 0.0
             size = recipe.size_in(self.epoch)
@@ -121,31 +127,30 @@ class Training:
         """Write the state of the run, whole or not at all."""
         import torch
 
-        state = {
-            "recipe": asdict(self.recipe),
-            "epoch": self.epoch,
-            "model": self.model.state_dict(),
-            "head": self.head.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
         partial = path.with_suffix(".part")
-        torch.save(state, partial)
-        partial.replace(path)
+        torch.save(self._state(), partial)
+        put(partial, path)
 
     def load(self, path: Path) -> bool:
-        """Go on from a checkpoint; False where there is none of this recipe."""
-        import torch
-
+        """Go on from a checkpoint; False where there is none that can be read and is of this recipe, with a note."""
         if not path.exists():
             return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
+        state = read_checkpoint(path)
+        if state is None:
+            self.note = "the checkpoint could not be read: it starts anew"
+            return False
+        if state["recipe"] != asdict(self.recipe) or _shapes(state) != _shapes(self._state()):
+            self.note = "the checkpoint is of other labels, weights or another machine: it starts anew"
             return False
         self.model.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
         return True
+
+    def _state(self) -> dict[str, Any]:
+        parts = (self.model.state_dict(), self.head.state_dict(), self.optimizer.state_dict())
+        return dict(zip(STATE, (asdict(self.recipe), self.epoch, *parts), strict=True))
 
     def write(self, out: Path, loss: float | None) -> None:
         """Write the result; model.json last, so that its being there means complete."""
@@ -157,10 +162,10 @@ class Training:
         tensors[f"{layer}.weight"], tensors[f"{layer}.bias"] = self._full_head()
         partial = out / f"{WEIGHTS}.part"
         save_file(tensors, partial, {"format": "pt", "labelloop": json.dumps(about)})
-        partial.replace(out / WEIGHTS)
+        put(partial, out / WEIGHTS)
         partial = out / f"{ABOUT}.part"
         partial.write_text(json.dumps(about, indent=1), encoding="utf-8")
-        partial.replace(out / ABOUT)
+        put(partial, out / ABOUT)
         (out / CHECKPOINT).unlink(missing_ok=True)
 
     def _full_head(self) -> tuple[Tensor, Tensor]:
@@ -204,6 +209,39 @@ class Training:
             for module in self.model.modules():
                 if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                     module.eval()
+
+
+def put(partial: Path, path: Path) -> None:
+    """Give a file that is complete its name, once it is on disk: after a power cut it is whole or not there."""
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds, on the CPU; None where it is damaged: it was made from labels and can be made again."""
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = {key: state[key] for key in STATE}
+        _shapes(state)
+        return state
+    except DAMAGED:
+        return None
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal for a state to be loaded: it may be of another version of timm, or of labelloop."""
+    shapes = {part: {name: value.shape for name, value in state[part].items()} for part in ("model", "head")}
+    return shapes | {"groups": [len(group["params"]) for group in state["optimizer"]["param_groups"]]}
+
+
+def _augmented(paths: Sequence[Path], base: TimmBackbone, recipe: Recipe) -> Augment | OnDevice:
+    """The images, on a GPU where they fit."""
+    if base.device.type == "cuda" and fits(len(paths), recipe.size):
+        return OnDevice(paths, base.config, recipe.size, recipe.seed, base.device)
+    return Augment(paths, base.config, recipe.size, recipe.seed)
 
 
 def _optimizer(model: nn.Module, head: nn.Module) -> Any:
