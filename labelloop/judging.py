@@ -71,7 +71,8 @@ def due_at(project: Project, board: Board) -> int | None:
         return labels_wanted(n_classes)
     models = project.rounds.models()
     did_better = any(m.kind == "fine-tune" and m.in_charge and m.at >= job.at for m in models)
-    return labels_wanted(n_classes, project.log.count_labels(job.at), did_better)
+    last = project.log.count_labels(upto=job.event, before=job.at)
+    return labels_wanted(n_classes, last, did_better)
 
 
 def split_to_judge(board: Board, seed: int) -> tuple[Ints, Ints]:

@@ -109,6 +109,7 @@ def describe(job: Job | None) -> dict[str, Any] | None:
 # -- the process ----------------------------------------------------------------------------------------------------
 
 WORK = {"embed": embed, "fine-tune": fine_tune}
+NAMES = {"embed": "getting to know the images", "fine-tune": "fine-tuning"}
 
 
 class Pulse:
@@ -148,10 +149,9 @@ def work(project: Project, job_id: int) -> None:
     told = 0.0
     with Pulse(project, job_id) as pulse:
         try:
-            while not project.jobs.is_next(job_id) and not pulse.stop.wait(HEARTBEAT_SECONDS / 2):
-                pass  # one writer of features at a time
-            project.jobs.report(job_id, state="running")
-            for last in WORK[job.kind](project, announce=_say, stop=pulse.stop.is_set):
+            _wait_for_its_turn(project, job_id, pulse)
+            todo = () if pulse.stop.is_set() else WORK[job.kind](project, announce=_say, stop=pulse.stop.is_set)
+            for last in todo:
                 if time.monotonic() - told > 0.3:  # each report is a write to disk
                     told = time.monotonic()
                     if project.jobs.report(job_id, **asdict(last)):
@@ -166,6 +166,17 @@ def work(project: Project, job_id: int) -> None:
             said = explain(error) or f"{type(error).__name__}: {error}"
             project.jobs.report(job_id, **{**asdict(last), "state": "failed", "message": f"{said} (see {LOG})"})
             raise
+
+
+def _wait_for_its_turn(project: Project, job_id: int, pulse: Pulse) -> None:
+    """Until no older job is open (one writer of features at a time) or somebody asks to stop; from then on it runs."""
+    report = project.jobs.report
+    while (other := project.jobs.ahead_of(job_id)) is not None and not pulse.stop.is_set():
+        if report(job_id, message=f"waits for {NAMES[other.kind]} to end"):
+            pulse.stop.set()
+        pulse.stop.wait(HEARTBEAT_SECONDS)
+    if not pulse.stop.is_set() and report(job_id, state="running", message=""):
+        pulse.stop.set()  # it was asked to before there was anybody to hear it
 
 
 def explain(error: Exception) -> str | None:

@@ -139,8 +139,10 @@ def test_the_oldest_schema_is_brought_up_to_date_with_its_answers(tmp_path, phot
     db["images"].insert({"id": 1, "sha256": "00", "width": 1, "height": 1, "held_out": 0, "added_at": ""})
     event = {"image_id": 1, "kind": "label", "class": 1, "source": "human", "by": "ann", "at": "2026-11-20T10:00:00Z"}
     db["events"].insert(event)
+    db["jobs"].insert({"id": 1, "kind": "embed", "at": "2026-11-20T10:00:00Z", "state": "done"})
     db.close()
     with Project(tmp_path / "old") as project:
+        assert project.jobs.get(1).event is None
         assert [(e.image_id, e.class_index, e.by) for e in project.log.answers()] == [(1, 1, "ann")]
         assert not steps.pending(project.db)
 
@@ -437,9 +439,32 @@ def test_a_job_is_asked_for_once_and_told_to_stop(project):
 def test_jobs_run_one_after_the_other(project):
     first, _ = project.jobs.ask("embed")
     second, _ = project.jobs.ask("fine-tune")
-    assert (project.jobs.is_next(first), project.jobs.is_next(second)) == (True, False)
+    assert project.jobs.ahead_of(first) is None
+    assert project.jobs.ahead_of(second).id == first
     project.jobs.report(first, state="done")
-    assert project.jobs.is_next(second)
+    assert project.jobs.ahead_of(second) is None
+
+
+def test_of_two_open_jobs_the_one_that_runs_is_shown(project):
+    first, _ = project.jobs.ask("fine-tune")
+    second, _ = project.jobs.ask("embed")
+    assert project.jobs.latest().id == first  # both wait: its turn is next
+    project.jobs.report(first, state="running")
+    assert project.jobs.latest().id == first
+    assert project.jobs.latest("embed").id == second
+    project.jobs.report(first, state="done")
+    assert project.jobs.latest().id == second
+    project.jobs.report(second, state="done")
+    assert project.jobs.latest().id == second
+
+
+def test_a_job_knows_the_newest_event_when_it_was_asked_for(project):
+    first, _ = project.jobs.ask("embed")
+    assert project.jobs.get(first).event == 0
+    event = project.label(1, "red")
+    second, _ = project.jobs.ask("fine-tune")
+    project.label(2, "red")
+    assert project.jobs.get(second).event == event
 
 
 def test_a_silent_worker_has_failed_and_can_be_started_again(project):

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from labelloop.features import FeatureStore
 from labelloop.images import open_upright
 from labelloop.project import Measured
 from labelloop.train import recipe
+from labelloop.types import Event
 from tests.conftest import TINY, draw, embed_by_color, label_some, wait_until
 
+LONG_AGO = "2026-01-01T00:00:00.000Z"
 RUN = [sys.executable, "-c", "from labelloop.worker import main; main()"]
 
 
@@ -141,6 +144,55 @@ def test_a_running_process_stops_when_told_to(project, photos):
     assert project.jobs.get(job.id).state == "stopped"
 
 
+@pytest.fixture
+def done(monkeypatch):
+    """The kinds of jobs that did their work, which is nothing here."""
+    kinds = []
+    for kind in worker.WORK:
+        monkeypatch.setitem(worker.WORK, kind, lambda *_, kind=kind, **__: iter(kinds.append(kind) or ()))
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.01)
+    return kinds
+
+
+@pytest.fixture
+def waiting(project, done):
+    """(The job that runs, the one that waits for it, the thread that is to do it.)"""
+    first, _ = project.jobs.ask("fine-tune")
+    project.jobs.report(first, state="running", message="round 1 of 4")
+    second, _ = project.jobs.ask("embed")
+    thread = threading.Thread(target=worker.work, args=(project, second))
+    thread.start()
+    yield first, second, thread
+    project.jobs.report(first, state="done")
+    thread.join()
+
+
+def test_a_job_that_waits_says_for_what_and_works_when_it_is_over(project, waiting, done):
+    first, second, thread = waiting
+    wait_until(lambda: project.jobs.get(second).message)
+    job = project.jobs.get(second)
+    assert (job.state, job.message) == ("waiting", "waits for fine-tuning to end")
+    assert done == []
+    project.jobs.report(first, state="done")
+    thread.join()
+    assert (project.jobs.get(second).state, project.jobs.get(second).message, done) == ("done", "", ["embed"])
+
+
+def test_a_job_that_is_stopped_while_it_waits_does_nothing(project, waiting, done):
+    first, second, thread = waiting
+    project.jobs.stop(second)
+    thread.join()
+    assert (project.jobs.get(second).state, done) == ("stopped", [])
+    assert project.jobs.get(first).state == "running"
+
+
+def test_a_job_that_was_stopped_before_it_began_does_nothing(project, done):
+    job_id, _ = project.jobs.ask("embed")
+    project.jobs.stop(job_id)
+    worker.work(project, job_id)
+    assert (project.jobs.get(job_id).state, done) == ("stopped", [])
+
+
 def test_a_job_that_cannot_work_says_why(make_project, photos):
     project = make_project(photos, backbone="resnet18", weights="/nowhere/weights.safetensors")
     job_id, _ = project.jobs.ask("embed")
@@ -222,6 +274,26 @@ def test_the_next_one_takes_half_as_many_labels_more_and_after_one_in_vain_twice
     assert not is_due(tunable)
     label_some(tunable, at)
     assert is_due(tunable)
+
+
+def test_imported_labels_of_an_earlier_date_do_not_put_it_off(tunable):
+    label_some(tunable, 12)
+    assert is_due(tunable)
+    end(tunable)
+    rows = np.flatnonzero(~read_board(tunable).held_out)[12:16]
+    given = [Event(image_id=int(row) + 1, kind="label", class_index=0, source="import", at=LONG_AGO) for row in rows]
+    tunable.log.append(given)
+    assert judging.due_at(tunable, read_board(tunable)) == 24
+
+
+def test_of_a_job_from_before_events_were_noted_the_date_decides(tunable):
+    label_some(tunable, 12)
+    assert is_due(tunable)
+    end(tunable)
+    with tunable.db.atomic():
+        tunable.db.conn.execute("UPDATE jobs SET event = NULL")
+    label_some(tunable, 16)
+    assert judging.due_at(tunable, read_board(tunable)) == 24
 
 
 def test_labels_of_the_exam_do_not_count(tunable):

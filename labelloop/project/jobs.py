@@ -36,6 +36,7 @@ class Job:
     message: str
     loss: tuple[float, ...]
     at: str
+    event: int | None  # the newest one of the log when it was asked for; None of a job from before that was kept
     finished_at: str | None
 
     @property
@@ -57,7 +58,9 @@ class Jobs:
                 if job.is_open and not job.stop:
                     return job.id, False
             cursor = self._db().conn.execute(
-                "INSERT INTO jobs (kind, at, heartbeat) VALUES (?, ?, ?)", (kind, now(), time.time())
+                "INSERT INTO jobs (kind, at, heartbeat, event) "
+                "VALUES (?, ?, ?, (SELECT coalesce(max(id), 0) FROM events))",
+                (kind, now(), time.time()),
             )
             assert cursor.lastrowid is not None  # noqa: S101  an INSERT always has one
             return cursor.lastrowid, True
@@ -72,19 +75,21 @@ class Jobs:
         return self._rows("WHERE id = ?", job_id)[0]
 
     def latest(self, kind: JobKind | None = None) -> Job | None:
-        """The newest job that is open, else the newest of all; None before the first."""
+        """The job that runs, else the one whose turn is next, else the newest of all; None before the first."""
         rows = self._rows("WHERE ?1 IS NULL OR kind = ?1 ORDER BY id DESC LIMIT 20", kind)
         still_open = [job for job in rows if job.is_open]
-        found = still_open or rows
-        return found[0] if found else None
+        if still_open:
+            return min(still_open, key=lambda job: (job.state != "running", job.id))
+        return rows[0] if rows else None
 
     def all(self) -> list[Job]:
         """All jobs, newest first."""
         return self._rows("ORDER BY id DESC")
 
-    def is_next(self, job_id: int) -> bool:
-        """Whether no older job is open: jobs run one after the other."""
-        return not any(job.is_open for job in self._rows("WHERE state IN ('waiting', 'running') AND id < ?", job_id))
+    def ahead_of(self, job_id: int) -> Job | None:
+        """The oldest job that is open, unless it is not older than this one: jobs run one after the other."""
+        older = self._rows("WHERE state IN ('waiting', 'running') AND id < ? ORDER BY id", job_id)
+        return next((job for job in older if job.is_open), None)
 
     # -- for the worker -------------------------------------------------------------------------------------------
 
@@ -122,5 +127,6 @@ def _job(row: Any) -> Job:
         message=message,
         loss=tuple(json.loads(row["loss"])),
         at=row["at"],
+        event=row["event"],
         finished_at=row["finished_at"],
     )

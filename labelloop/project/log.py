@@ -115,13 +115,18 @@ class Log:
         sql = f"SELECT image_id, max(id) FROM events WHERE {IS_LIVE} GROUP BY image_id"  # noqa: S608
         return {image_id: event_id for image_id, event_id in self._db().conn.execute(sql, {"upto": FOREVER})}
 
-    def count_labels(self, before: str) -> int:
-        """Images, none of them held out, that had been given a label by then (ISO 8601, UTC) which was not undone."""
+    def count_labels(self, *, upto: int | None, before: str) -> int:
+        """Images, none of them held out, that had been given a label by event `upto` which was not undone.
+
+        Where `upto` is not known, by a time (ISO 8601, UTC): imports keep the dates of their files, and so one that
+        came later counts as well if its labels are of an earlier date.
+        """
         sql = (
             "SELECT count(DISTINCT image_id) FROM events JOIN images ON images.id = image_id WHERE kind = 'label' "
-            "AND at <= ? AND NOT held_out AND events.id NOT IN (SELECT undoes FROM events WHERE undoes IS NOT NULL)"
+            "AND CASE WHEN :upto IS NULL THEN at <= :before ELSE events.id <= :upto END AND NOT held_out "
+            "AND events.id NOT IN (SELECT undoes FROM events WHERE undoes IS NOT NULL)"
         )
-        return int(self._db().conn.execute(sql, (before,)).fetchone()[0])
+        return int(self._db().conn.execute(sql, {"upto": upto, "before": before}).fetchone()[0])
 
     def flagged(self) -> set[int]:
         """Ids of images whose newest flag event is a flag."""

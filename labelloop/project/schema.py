@@ -10,6 +10,7 @@ import sqlite3
 from sqlite_utils import Database, Migrations
 
 from labelloop.errors import ProjectError
+from labelloop.project.database import writing
 
 steps = Migrations("labelloop")
 
@@ -19,6 +20,12 @@ def m001_first(db: Database) -> None:
     """Settings, classes, images and their files, the event log, rounds, models, jobs."""
     for statement in FIRST.split(";;"):
         db.conn.execute(statement)
+
+
+@steps()
+def m002_event_of_a_job(db: Database) -> None:
+    """The newest event of the log when a job was asked for; not known of jobs from before."""
+    db.conn.execute("ALTER TABLE jobs ADD COLUMN event INTEGER")
 
 
 FIRST = """
@@ -162,7 +169,8 @@ def bring_up_to_date(db: Database, path: str) -> None:
         if not applied and db.table_names():
             raise ProjectError(f"{path} is an SQLite file, but not of a labelloop project (no schema history in it).")
         if steps.pending(db):
-            steps.apply(db)
+            with writing(db):  # of two processes that open it now, the second one finds nothing left to do
+                steps.apply(db)
     except sqlite3.DatabaseError as error:
         raise ProjectError(
             f"{path} is damaged ({error}). Restore it from a backup, or save what is readable with: sqlite3 .recover"
