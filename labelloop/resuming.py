@@ -108,7 +108,7 @@ def _why_not(project: Project, board: Board, run: Run, folder: Path) -> str:
         return f"it had begun with {len(run.labels)} labels, and there are {len(board.to_learn_from)} now"
     changed = run.changed(project)
     if changed:
-        return f"{changed[0]} was changed"
+        return f"{changed[0]} is not what it was"
     if not board.embedded[run.train].all():
         return "the features of some of its images are gone"
     if read_result(folder) is not None:
