@@ -56,6 +56,7 @@ class Live:
         self.seen_event = -1  # the newest event the queue is based on
         self.notice: str | None = None
         self.unreadable = len(project.catalog.problems())
+        self._resumed_at = len(self.board.label)  # images there were when embedding last went on by itself
         self._is_behind = True  # there is something that the model does not know yet; labels of earlier days, at first
         self.asked: tuple[str, dict[str, Any]] | None = None  # strategy and settings the present queue was asked of
         self.ran = ""  # the strategy that chose it, which may be the cold start or the one that worked before
@@ -183,8 +184,24 @@ class Live:
             self._choose()
         has_learned, self._is_behind = self._is_behind, False  # not where something above failed: it is tried again
         self._log_picks()
+        self._resume()
         if has_learned:
             worker.fine_tune_when_due(self.project, self.board)
+
+    def _resume(self) -> None:
+        """Embed images that somebody else found: a fine-tuning that came to no end, or the command line.
+
+        Not where embedding itself failed or a person stopped it, and once for the same images: some may never work.
+        """
+        board = self.board
+        if not (~board.embedded & ~board.gone).any():
+            return
+        job = self.project.jobs.latest()
+        was_embedded = job is None or (job.kind == "embed" and job.state == "done")
+        has_new = was_embedded and len(board.label) > self._resumed_at
+        if has_new or (job is not None and job.kind == "fine-tune" and not job.is_open):
+            self._resumed_at = len(board.label)
+            worker.resume(self.project)
 
     def _follow_features(self) -> bool:
         """Take in new images, new features, or another set of features; True when there is more to learn from."""

@@ -11,7 +11,7 @@ from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.server.routes import items
 from labelloop.types import Event
-from tests.conftest import draw, embed_by_color, truth
+from tests.conftest import draw, embed_by_color, truth, wait_until
 
 PATIENCE = 60.0  # seconds; only a failure waits so long
 NUMBERS = itertools.count(1)
@@ -70,6 +70,70 @@ def test_after_answers_it_asks_whether_fine_tuning_is_due(project, monkeypatch):
     live.answer([Event(image_id=k, kind="label", class_index=0, client="tab", seq=k) for k in both])
     live._follow()
     assert asked == [0, 2]
+
+
+@pytest.fixture
+def resumed(project, monkeypatch):
+    """(An open project all of whose images are embedded, the jobs it asks for); starting a job starts no process."""
+    asked = []
+
+    def start(project, kind):
+        asked.append(kind)
+        return project.jobs.ask(kind)
+
+    monkeypatch.setattr(worker, "start", start)
+    embed_by_color(project)
+    live = Live(project)
+    live._follow()
+    return live, asked
+
+
+def end(project, kind, state):
+    """A job, as a worker ends it."""
+    job_id, _ = project.jobs.ask(kind)
+    project.jobs.report(job_id, state=state)
+
+
+def find_new(project, photos, name):
+    draw(photos / f"{name}.png", (90, 90, len(name)))
+    list(project.catalog.scan())
+
+
+@pytest.mark.parametrize("state", ["failed", "stopped"])
+def test_images_that_a_fine_tuning_found_are_embedded_though_it_came_to_no_end(resumed, photos, state):
+    live, asked = resumed
+    job_id, _ = live.project.jobs.ask("fine-tune")
+    find_new(live.project, photos, "late")
+    live._follow()
+    assert asked == []  # it embeds them itself
+    live.project.jobs.report(job_id, state=state)
+    live._follow()
+    live._follow()
+    assert asked == ["embed"]
+
+
+@pytest.mark.parametrize("state", ["failed", "stopped"])
+def test_embedding_that_failed_or_was_stopped_is_not_started_again_and_again(resumed, photos, state):
+    live, asked = resumed
+    end(live.project, "fine-tune", "failed")
+    find_new(live.project, photos, "late")
+    live._follow()
+    end(live.project, "embed", state)  # the one that was asked for
+    find_new(live.project, photos, "later")
+    for _ in range(3):
+        live._follow()
+    assert asked == ["embed"]
+
+
+def test_images_from_the_command_line_are_embedded_once_even_if_one_keeps_no_features(resumed, photos):
+    live, asked = resumed
+    for name in ("new", "newer"):
+        find_new(live.project, photos, name)
+        live._follow()
+        end(live.project, "embed", "done")
+        for _ in range(3):
+            live._follow()
+    assert asked == ["embed", "embed"]
 
 
 def test_an_undone_answer_is_unlearned(live):
@@ -176,8 +240,13 @@ def test_what_was_shown_is_logged_with_its_round(live):
     live.take("tab", given[:3], 5)  # three of them came onto the screen
     label(live, given[0])
     label(live, given[4])  # this one was answered before the page said that it shows it
-    rows = live.project.db.conn.execute("SELECT image_id FROM picks WHERE round = 1 ORDER BY rank").fetchall()
-    assert [row["image_id"] for row in rows] == given[:3]
+
+    def logged():
+        rows = live.project.db.conn.execute("SELECT image_id FROM picks WHERE round = 1 ORDER BY rank")
+        return [row["image_id"] for row in rows]
+
+    wait_until(lambda: len(logged()) == 4)  # the queue is there a moment earlier
+    assert logged() == [*given[:3], given[4]]
     assert {event.round for event in live.project.log.since()} == {None}
 
 
