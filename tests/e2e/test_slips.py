@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Errors
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from stub import Server
 from test_component import (
     OFFLINE,
@@ -246,3 +246,52 @@ def rename(page: Page, name: str, to: str) -> None:
     page.get_by_label(f"new name of {name}").fill(to)
     press(page, "Enter")
     expect(page.locator(".finder")).to_be_hidden()
+
+
+# -- windows
+
+
+@pytest.mark.parametrize("size", [(375, 667), (844, 390), (640, 360), (900, 700), (568, 320), (820, 1180)])
+def test_every_window_has_room_for_the_picture(page: Page, stub: Stub, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    open_page(page, stub(classes=[f"class {i}" for i in range(24)], exam_every=0))
+    stage, aside = page.locator(".stage").bounding_box(), page.locator("aside").bounding_box()
+    assert stage
+    assert aside
+    assert stage["height"] >= 190
+    assert stage["width"] >= 280
+    assert aside["x"] >= stage["x"] + stage["width"] or aside["y"] >= stage["y"] + stage["height"]
+    expect(page.locator(".frame img")).to_be_in_viewport(ratio=0.8)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert is_inside(page.locator(".likely .suggested"), page.locator(".legend"))
+    press(page, "g")
+    grid = page.locator(".grid").bounding_box()
+    assert grid
+    assert grid["height"] >= 220
+    assert grid["height"] <= max(size[1], 300)
+
+
+def is_inside(one: Locator, other: Locator) -> bool:
+    """Whether nothing of it is scrolled away or cut off."""
+    inner, outer = one.bounding_box(), other.bounding_box()
+    assert inner
+    assert outer
+    return outer["y"] <= inner["y"] and inner["y"] + inner["height"] <= outer["y"] + outer["height"]
+
+
+PHONE = {"viewport": {"width": 375, "height": 667}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.mark.parametrize("context_options", [PHONE])
+def test_a_review_on_a_phone_has_room_for_images(page: Page, stub: Stub) -> None:
+    server = stub()
+    for image in range(1, 100):
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": "label", "class": 0})
+    project = open_page(page, server, "?mode=review")
+    grid = page.locator(".grid").bounding_box()
+    assert grid
+    assert 250 <= grid["height"] <= 400
+    tile(page, 0).tap()
+    page.locator(".class").nth(1).tap()
+    saved(page)
+    assert said(project)[-1] == (99, "label", 1)
