@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from labelloop.board import Board, read_board
+from labelloop.errors import CannotTrain
 from labelloop.features import FeatureStore
 from labelloop.judging import decide
 from labelloop.learning import fit
@@ -49,36 +50,66 @@ def embed(
     """Scan the folders and embed what has no features yet, a chunk of files at a time.
 
     So the first images are ready while the rest is still being read. Stopped or killed, it goes on where it was. Before
-    weights are downloaded, `announce` is told.
+    weights are downloaded, `announce` is told. What cannot be read is tried once more at the end, then the next time.
     """
     from labelloop.backbone import load_backbone
 
+    lost, missed = _go_back_if_weights_are_lost(project), dict[int, str]()
     in_charge = project.features_in_charge
     backbone = None
     embedded, seconds = 0, 0.0
     for scan in project.catalog.scan():
-        waiting = to_embed(project, in_charge["name"])
-        left = scan.total - scan.done
-        total = len(project.catalog) + left
+        if scan.is_over:
+            missed.clear()  # the catalog knows by now which files are others
+        waiting = [image_id for image_id in to_embed(project, in_charge["name"]) if image_id not in missed]
+        left = scan.total - scan.done + len(missed)
+        total = len(project.catalog) + scan.total - scan.done
         message = f"reading files: {scan.done} of {scan.total}" if scan.total else "no new files"
         yield Progress(total - left - len(waiting), total, message)
         if waiting and backbone is None:
             backbone = load_backbone(in_charge["backbone"], _weights(project, in_charge["weights"]), announce=announce)
         if waiting:
-            begin, done = time.monotonic(), 0
-            for done, seconds_left in _embed_into(project, in_charge["name"], backbone, waiting, stop):
+            begin, done, before = time.monotonic(), 0, len(missed)
+            for done, seconds_left in _embed_into(project, in_charge["name"], backbone, waiting, missed, stop):
                 yield Progress(total - left - len(waiting) + done, total, "getting to know the images", seconds_left)
-            embedded, seconds = embedded + done, seconds + time.monotonic() - begin
+            embedded += done + before - len(missed)
+            seconds += time.monotonic() - begin
         if stop():
             return
-    if embedded:
-        yield Progress(total, total, f"got to know {embedded:,} images, {embedded / seconds:,.1f} images/s")
+    told = f"got to know {embedded:,} images, {embedded / seconds:,.1f} images/s" if embedded else ""
+    if said := "; ".join(filter(None, (lost, told, _in_words(missed)))):
+        yield Progress(total - len(missed), total, said)
+
+
+def _go_back_if_weights_are_lost(project: Project) -> str:
+    """Without the file of the fine-tuned model nothing new can be embedded: the pretrained one is in charge again then.
+
+    Returns what to say about it.
+    """
+    in_charge, settings = project.features_in_charge, project.settings
+    path = _weights(project, in_charge["weights"])
+    if in_charge["name"] == "base" or path is None or path.is_file():
+        return ""
+    project.put_features_in_charge("base", settings.backbone, settings.weights)
+    return f"the fine-tuned model is lost (there is no file {path}): the pretrained one is in charge again"
+
+
+def _in_words(missed: dict[int, str]) -> str:
+    """What to say about images that could not be embedded for now: how many, and why the first."""
+    if not missed:
+        return ""
+    count = f"{len(missed):,} images" if len(missed) > 1 else "1 image"
+    return f"{count} could not be embedded just now, to be tried again the next time: {next(iter(missed.values()))}"
 
 
 def _embed_into(
-    project: Project, name: str, backbone: Any, waiting: list[int], stop: Callable[[], bool]
+    project: Project, name: str, backbone: Any, waiting: list[int], missed: dict[int, str], stop: Callable[[], bool]
 ) -> Iterator[tuple[int, float]]:
-    """Embed images into a set of features; yields (how many so far, seconds left)."""
+    """Embed images into a set of features; yields (how many so far, seconds left).
+
+    What cannot be embedded for a reason outside of the image is added to `missed`, with the reason. A fine-tuned model
+    is such a reason: an image is unusable only if the pretrained one, with which all begins, can make nothing of it.
+    """
     from labelloop.embedding import embed_missing
 
     folder = project.features_folder(name)
@@ -90,7 +121,16 @@ def _embed_into(
     images = project.catalog.images(waiting)
     paths = [(image_id, images[image_id].path) for image_id in waiting]
     begin = time.monotonic()
-    for done in embed_missing(paths, store, backbone, on_problem=project.catalog.mark_unreadable, stop=stop):
+    miss = missed.__setitem__
+    for done in embed_missing(
+        paths,
+        store,
+        backbone,
+        on_problem=project.catalog.mark_unreadable if name == "base" else miss,
+        on_missed=miss,
+        is_right=lambda image_id: images[image_id].is_as_scanned(),
+        stop=stop,
+    ):
         yield done, (time.monotonic() - begin) / max(done, 1) * (len(waiting) - done)
 
 
@@ -119,6 +159,7 @@ def fine_tune(
     name, begin = _free_name(project), time.monotonic()
     run, note = resume_or_begin(project, board, project.folder / "models" / name)
     judge = run.judge(board)
+    _say_what_it_learns_from(project, run)
     loss: tuple[float, ...] = ()
     for progress in _train(project, board, run, name, note, stop):
         loss = progress.loss
@@ -155,6 +196,13 @@ def _free_name(project: Project) -> str:
     """Of a new set of features: never the one in charge, which may have no row of models if a kill came between."""
     number = 1 + sum(model.kind == "fine-tune" for model in project.rounds.models())
     return f"fine-tune-{number + (project.features_in_charge['name'] == f'fine-tune-{number}')}"
+
+
+def _say_what_it_learns_from(project: Project, run: Run) -> None:
+    """The next fine-tune is due by the labels that this one began with, not by those of when its job was asked for."""
+    job = project.jobs.latest("fine-tune")
+    if job is not None and job.state == "running":
+        project.jobs.report(job.id, event=run.event)
 
 
 def _train(
@@ -197,16 +245,24 @@ def _last_loss(project: Project) -> tuple[float, ...]:
 def _embed_all_anew(
     project: Project, name: str, loss: tuple[float, ...], announce: Callable[[str], None], stop: Callable[[], bool]
 ) -> Iterator[Progress]:
-    """Embed the pool with the fine-tuned model `name`, into a set of features of that name."""
+    """Embed the pool with the fine-tuned model `name`, into a set of features of that name.
+
+    What it cannot embed has no features in that set, and nothing else changes for it. Raises CannotTrain where that is
+    all there is.
+    """
     from labelloop.backbone import load_backbone
 
     weights = project.folder / "models" / name / "model.safetensors"
     backbone = load_backbone(project.settings.backbone, weights, announce=announce)
     _forget_features_of_other_weights(project.features_folder(name), backbone.weights_id)
-    waiting = to_embed(project, name)
-    for done, seconds_left in _embed_into(project, name, backbone, waiting, stop):
+    waiting, missed = to_embed(project, name), dict[int, str]()
+    for done, seconds_left in _embed_into(project, name, backbone, waiting, missed, stop):
         message = f"step 2 of 2: looking at all images with the new model, {done:,} of {len(waiting):,}"
         yield Progress(done, len(waiting), message, seconds_left, loss)
+    if missed:
+        announce(_in_words(missed))
+    if missed and len(missed) == len(waiting):
+        raise CannotTrain(f"the old model stays in charge: {_in_words(missed)}")
 
 
 def _embed_labeled_into_base(
@@ -221,8 +277,11 @@ def _embed_labeled_into_base(
     if not waiting:
         return
     backbone = load_backbone(settings.backbone, _weights(project, settings.weights), announce=announce)
-    for done, seconds_left in _embed_into(project, "base", backbone, waiting, stop):
+    missed: dict[int, str] = {}  # their labels are not learned from, this time
+    for done, seconds_left in _embed_into(project, "base", backbone, waiting, missed, stop):
         yield Progress(done, len(waiting), "getting to know the labeled images", seconds_left)
+    if missed:
+        announce(_in_words(missed))
 
 
 def _throw_away(project: Project, name: str) -> None:

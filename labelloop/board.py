@@ -89,8 +89,13 @@ class Board:
 
     @property
     def is_embedding(self) -> bool:
-        """Whether images that a strategy may choose have no features yet."""
-        return bool(((self.state == NONE) & ~self.held_out & ~self.gone & ~self.embedded).any())
+        """Whether images that a strategy may choose have no features yet.
+
+        They get them in the order of their ids: one that has none before another that has could not be embedded, and
+        is not waited for.
+        """
+        first = np.flatnonzero(self.embedded).max(initial=-1) + 1
+        return bool(((self.state == NONE) & ~self.held_out & ~self.gone)[first:].any())
 
     @property
     def exam_open(self) -> Ints:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from labelloop.backbone import Backbone
 from labelloop.cores import threads, workers
 from labelloop.errors import BadInput
 from labelloop.features import FeatureStore
-from labelloop.images import open_for
+from labelloop.images import NotReadNow, open_for
 from labelloop.types import Floats
 
 MOST_THREADS = 16
@@ -32,13 +33,17 @@ def embed_missing(
     backbone: Backbone,
     *,
     on_problem: Callable[[int, str], None],
+    on_missed: Callable[[int, str], None] | None = None,
+    is_right: Callable[[int], bool] = lambda _: True,
     stop: Callable[[], bool] = lambda: False,
     batch: int | None = None,
 ) -> Iterator[int]:
     """Embed the images (id, path) that have no features yet, in the order given; yields how many it is through with.
 
     Images that are done already count at once. One that cannot be read, or from which the backbone computes
-    NaN, infinity or only zeros, goes to `on_problem` and keeps no features.
+    NaN, infinity or only zeros, goes to `on_problem` and keeps no features. `on_missed`, where it is given, is told
+    instead where the reason is not in the image: a disk that is away, too little memory, or a file of which `is_right`,
+    asked after it was read, says that it is not that image's any more.
     Every yield is on disk. A stop waits for the batches being computed and keeps them; after a kill, at most two a
     thread are embedded again.
     """
@@ -50,11 +55,13 @@ def embed_missing(
     count = threads(MOST_THREADS)
     with backbone.shared_by(count), workers(MOST_THREADS) as executor:
         try:
-            for chunk in _in_order(executor, 2 * count, chunks, lambda files: _embed(files, backbone), stop):
+            for chunk in _in_order(executor, 2 * count, chunks, lambda files: _embed(files, backbone, is_right), stop):
                 store.write(chunk.ids, chunk.features)
                 for image_id, problem in chunk.problems.items():
                     on_problem(image_id, problem)
-                through += len(chunk.ids) + len(chunk.problems)
+                for image_id, problem in chunk.missed.items():
+                    (on_missed or on_problem)(image_id, problem)
+                through += len(chunk.ids) + len(chunk.problems) + len(chunk.missed)
                 yield through
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
@@ -90,24 +97,34 @@ class Outcome:
 
     ids: list[int]
     features: Floats
-    problems: dict[int, str]
+    problems: dict[int, str]  # for a reason in the image
+    missed: dict[int, str]  # for another one
 
 
 _NO_FEATURES = "image {!r}: {} computes NaN, infinity or only zeros from it; replace the image, or use another backbone"
+_CHANGED = "image {!r}: the file was changed after it was looked at"
 
 
-def _embed(files: Files, backbone: Backbone) -> Outcome:
+def _embed(files: Files, backbone: Backbone, is_right: Callable[[int], bool]) -> Outcome:
     """From the disk to features, in the thread that calls it."""
-    prepared, problems = {}, {}
+    prepared: dict[int, Any] = {}
+    problems: dict[int, str] = {}
+    missed: dict[int, str] = {}
     for image_id, path in files:
         try:
             prepared[image_id] = backbone.prepare(open_for(path, backbone.size))
+        except NotReadNow as error:
+            missed[image_id] = str(error)
         except BadInput as error:
             problems[image_id] = str(error)
+    names = dict(files)
+    for image_id in [i for i in (*prepared, *problems) if not is_right(i)]:  # what was read is not about this image
+        missed[image_id] = _CHANGED.format(str(names[image_id]))
+        for found in (prepared, problems):
+            found.pop(image_id, None)
     if not prepared:
-        return Outcome([], np.zeros((0, backbone.dim), np.float32), problems)
+        return Outcome([], np.zeros((0, backbone.dim), np.float32), problems, missed)
     ids, features = np.array(list(prepared)), backbone.forward(list(prepared.values()))
     usable = np.isfinite(features).all(axis=1) & features.any(axis=1)
-    names = dict(files)
     problems |= {i: _NO_FEATURES.format(str(names[i]), backbone.name) for i in ids[~usable].tolist()}
-    return Outcome(ids[usable].tolist(), features[usable], problems)
+    return Outcome(ids[usable].tolist(), features[usable], problems, missed)

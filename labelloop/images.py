@@ -7,6 +7,7 @@ profiles are ignored), and every kind of file but JPEG, PNG, WebP, BMP, GIF and 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -66,6 +67,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what brings the pixels upright."""
+
+
+class NotReadNow(BadInput):
+    """A file could not be read for a reason outside of it, such as the disk, the network or memory: try again later."""
 
 
 # ---------------------------------------------------------------------------------------------------- finding files
@@ -176,7 +181,7 @@ def open_upright(path: Path, longest: int | None = None) -> Image.Image:
     """The image as people see it: RGB, 8 bit, EXIF-upright, transparency over white, at most `longest` pixels a side.
 
     Greys of more than 8 bits are stretched between their 0.5th and 99.5th percentile. Never enlarges. Raises BadInput
-    naming the file and the reason.
+    naming the file and the reason, NotReadNow where that is not in the file.
     """
     return _open(path, (lambda image: image) if longest is None else (lambda image: _shrunk(image, longest)))
 
@@ -203,7 +208,7 @@ def _open(path: Path, shrunk: Callable[[Image.Image], Image.Image]) -> Image.Ima
             turn = _UPRIGHT.get(_orientation(image))
             return upright if turn is None else upright.transpose(turn)
     except BadInput as error:
-        raise BadInput(f"image {str(path)!r}: {error}") from error
+        raise type(error)(f"image {str(path)!r}: {error}") from error
 
 
 def thumbnail(path: Path, longest: int) -> tuple[bytes, str]:
@@ -298,15 +303,19 @@ def _reasons() -> Iterator[None]:
         try:
             yield
         except _UNUSABLE as error:
-            raise BadInput(_reason(error)) from error
+            # EINVAL: a damaged file sent Pillow to a place before its beginning.
+            outside = isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, errno.EINVAL)
+            raise (NotReadNow if outside else BadInput)(_reason(error)) from error
 
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read: {(error.strerror or text).lower()}"
-    if isinstance(error, MemoryError | Image.DecompressionBombError):
-        return f"too large: {text or 'more than the memory of this machine'}"
+    if isinstance(error, MemoryError):
+        return f"cannot be read: not enough memory is left for it{text and f' ({text})'}"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large: {text}"
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "truncated"
     return f"damaged: {text or type(error).__name__}"

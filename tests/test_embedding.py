@@ -86,6 +86,21 @@ def test_an_unreadable_image_is_told_and_stepped_over(tmp_path, store):
     assert store.missing(6).tolist() == [2, 5]
 
 
+def test_what_is_not_the_images_fault_is_told_apart(tmp_path, store):
+    paths = draw(tmp_path / "images", 6)
+    paths[0][1].write_bytes(b"not an image")
+    paths[1][1].unlink()
+    paths[2][1].write_bytes(b"not that image")
+    problems, missed = {}, {}
+    told = {"on_problem": problems.__setitem__, "on_missed": missed.__setitem__}
+    through = embed_missing(paths, store, RedCounter(), is_right=lambda image_id: image_id not in (3, 4), **told)
+    assert list(through) == [4, 6]
+    assert (sorted(problems), sorted(missed)) == ([1], [2, 3, 4])
+    assert missed[2].endswith("2.png': cannot be read: no such file or directory")
+    assert missed[4].endswith("4.png': the file was changed after it was looked at")
+    assert store.missing(6).tolist() == [1, 2, 3, 4]
+
+
 class Blind(RedCounter):
     """Knows nothing to say about images 2, 3 and 5."""
 

@@ -340,6 +340,30 @@ def test_a_file_that_goes_when_it_was_learned_from_is_no_reason(project, short, 
     assert "answers right after fine-tuning" in fine_tune(project).message
 
 
+def test_a_folder_that_goes_while_the_new_model_looks_at_it_loses_no_image(project, photos, short, monkeypatch):
+    label_some(project, 24)
+    before = log(project)
+    when(monkeypatch, "looking at all images with the new model, 8 of 40", lambda: photos.rename(photos.with_name("x")))
+    fine_tune(project)
+    photos.with_name("x").rename(photos)
+    assert project.catalog.count_gone() == 0
+    assert log(project) == before
+    list(background.embed(project))
+    assert read_board(project).embedded.all()
+    assert len(read_board(project).to_learn_from) == 24
+
+
+def test_a_new_model_that_makes_nothing_of_any_image_is_not_used_and_blames_none(project, weights):
+    label_some(project, 24)
+    state = timm.create_model(TINY).state_dict() | {f"bn2.{name}": torch.zeros(256) for name in ("weight", "bias")}
+    (project.folder / "models" / "fine-tune-1").mkdir(parents=True)
+    save_file(state, project.folder / "models" / "fine-tune-1" / "model.safetensors")
+    with pytest.raises(CannotTrain, match="the old model stays in charge: 40 images could not be embedded"):
+        list(background._embed_all_anew(project, "fine-tune-1", (), print, bool))
+    assert project.catalog.count_gone() == 0
+    assert project.catalog.problems() == []
+
+
 def test_a_folder_that_is_not_there_is_named(project, photos):
     label_some(project, 24)
     before = log(project)
@@ -515,6 +539,15 @@ def test_answers_that_came_since_wait_for_the_next_run(project, short, steps, mo
     assert judged_by.tolist() == sorted([*judge, held_out])
 
 
+def test_the_next_one_is_due_by_the_labels_that_a_resumed_one_began_with(project, short, monkeypatch):
+    monkeypatch.setattr(judging, "LEVEL", 1.1)
+    label_some(project, 24)
+    kill(project, "round 1 of")
+    label_some(project, 27)
+    assert "the old model stays in charge" in fine_tune(project).message
+    assert judging.due_at(project, read_board(project)) == 50  # not twice 27
+
+
 def corrected(project, image_id):
     project.label(image_id, "green")
 
@@ -545,18 +578,18 @@ def overtaken(project, image_id):
 
 
 @pytest.mark.parametrize(
-    ("happens", "said", "learns"),
+    ("happens", "said"),
     [
-        (corrected, "1 of the answers that it learned from were corrected", 10),
-        (undone, "1 of the answers that it learned from were corrected", 10),
-        (gone, "some of its images are gone", 10),
-        (overwritten, "img_", 10),
-        (damaged, "what was done so far cannot be read", 11),
-        (unknown, "it is not known what it learned from", 11),
-        (overtaken, "it had begun with 14 labels, and there are 21 now", 16),
+        (corrected, "1 of the answers that it learned from were corrected"),
+        (undone, "1 of the answers that it learned from were corrected"),
+        (gone, "some of its images are gone"),
+        (overwritten, "img_"),
+        (damaged, "what was done so far cannot be read"),
+        (unknown, "it is not known what it learned from"),
+        (overtaken, "it had begun with 14 labels, and there are 21 now"),
     ],
 )
-def test_where_it_cannot_go_on_it_starts_anew_and_says_why(project, short, happens, said, learns):
+def test_where_it_cannot_go_on_it_starts_anew_and_says_why(project, short, happens, said):
     project.add_class("green")
     label_some(project, 14)
     train, _ = judging.split_to_judge(read_board(project), project.settings.seed)

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from labelloop import images
 from labelloop.errors import BadInput
-from labelloop.images import MAX_PIXELS, Checked, check, find_files, open_for, open_upright, thumbnail
+from labelloop.images import MAX_PIXELS, Checked, NotReadNow, check, find_files, open_for, open_upright, thumbnail
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
 NOT_AN_IMAGE = "not an image (JPEG, PNG, WebP, BMP, GIF or TIFF)"
@@ -190,6 +191,34 @@ def test_a_missing_file_and_a_folder_are_values_too(tmp_path):
     assert check(tmp_path, "gone.jpg") == Checked("gone.jpg", problem="cannot be read: no such file or directory")
     (tmp_path / "folder.jpg").mkdir()
     assert check(tmp_path, "folder.jpg").problem == "cannot be read: is a directory"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (OSError(5, "Input/output error"), NotReadNow, "cannot be read: input/output error"),
+        (MemoryError(), NotReadNow, "cannot be read: not enough memory is left for it"),
+        (
+            MemoryError("Unable to allocate"),
+            NotReadNow,
+            "cannot be read: not enough memory is left for it (Unable to allocate)",
+        ),
+        (OSError("image file is truncated (3 bytes not processed)"), BadInput, "truncated"),
+        (OSError(22, "Invalid argument"), BadInput, "cannot be read: invalid argument"),  # a place before the beginning
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_from_what_is_wrong_with_the_machine(
+    tmp_path, monkeypatch, error, kind, said
+):
+    def fail(image):
+        raise error
+
+    corner().save(tmp_path / "x.png")
+    monkeypatch.setattr(images, "_rgb", fail)
+    with pytest.raises(BadInput) as caught:
+        open_upright(tmp_path / "x.png")
+    assert type(caught.value) is kind
+    assert str(caught.value) == f"image {str(tmp_path / 'x.png')!r}: {said}"
 
 
 def png_bomb(width: int, height: int) -> bytes:

@@ -344,6 +344,53 @@ def test_an_unplugged_folder_marks_nothing_as_gone(project, photos):
     assert not project.catalog.flags()[1].any()
 
 
+def test_of_two_scans_at_once_none_marks_as_gone_what_the_other_one_found(project, photos):
+    older = project.catalog.scan()
+    next(older)  # it has listed the folder
+    draw(photos / "new.png", (9, 9, 9))
+    with Project(project.folder) as other:
+        list(other.catalog.scan())
+    list(older)
+    assert project.catalog.count_gone() == 0
+    assert not project.catalog.image(project.catalog.find("new.png")).gone
+
+
+@pytest.mark.parametrize("image_id", ["image_id", "NULL"])  # as embedding and as scanning left it
+def test_what_could_not_be_read_comes_back(project, image_id):
+    """A disk that was away for a moment, which earlier versions took for damage for good."""
+    with project.db.conn:
+        why = "cannot be read: input/output error"
+        project.db.conn.execute(f"UPDATE files SET image_id = {image_id}, problem = ?", (why,))
+        project.db.conn.execute("UPDATE images SET gone = 1")
+    list(project.catalog.scan())
+    assert project.catalog.count_gone() == 0
+    assert project.catalog.problems() == []
+    assert len(project.catalog) == 40
+
+
+def test_what_is_damaged_is_looked_at_again_when_it_changes(project):
+    image = project.catalog.image(5)
+    project.catalog.mark_unreadable(5, "truncated")
+    for _ in range(2):
+        assert list(project.catalog.scan())[-1].total == 0
+        assert project.catalog.image(5).gone
+    assert project.catalog.problems() == [(image.name, "truncated")]
+    os.utime(image.path)
+    list(project.catalog.scan())
+    assert not project.catalog.image(5).gone
+
+
+def test_an_image_knows_whether_its_file_is_the_one_that_was_scanned(project):
+    image = project.catalog.image(5)
+    assert image.is_as_scanned()
+    os.utime(image.path)
+    assert not image.is_as_scanned()
+    list(project.catalog.scan())
+    assert project.catalog.image(5).is_as_scanned()
+    image.path.unlink()
+    assert not image.is_as_scanned()
+
+
 def test_unusable_files_are_listed_with_the_reason(make_project, tmp_path):
     draw(tmp_path / "in" / "good.png", (1, 2, 3))
     (tmp_path / "in" / "empty.jpg").touch()

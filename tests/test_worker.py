@@ -96,6 +96,96 @@ def test_a_file_that_breaks_after_the_scan_is_stepped_over_and_listed(project, c
     assert [name for name, _ in project.catalog.problems()] == [broken.name]
 
 
+def test_while_a_disk_is_away_no_image_is_lost_and_none_is_tried_without_end(project, counting, photos):
+    away, told = photos.with_name("unplugged"), []
+    for progress in worker.embed(project, announce=print):
+        if not told:
+            photos.rename(away)  # it has been listed
+        told.append(progress)
+    assert told[-1].message.startswith("40 images could not be embedded just now, to be tried again the next time: ")
+    assert told[-1].message.endswith("cannot be read: no such file or directory")
+    assert (told[-1].done, told[-1].total) == (0, 40)
+    assert all(0 <= progress.done <= progress.total for progress in told)
+    assert project.catalog.count_gone() == 0
+    away.rename(photos)
+    assert embed(project)[-1].message.startswith("got to know 40 images, ")
+    assert read_board(project).embedded.all()
+
+
+def test_a_file_that_another_image_is_written_over_gives_no_features_to_the_one_before(project):
+    """Here the held-out one is written over it, which must never be learned from."""
+    exam, learned = (int(np.flatnonzero(read_board(project).held_out == held_out)[0]) + 1 for held_out in (True, False))
+    path, before = project.catalog.image(learned).path, project.catalog.image(learned).path.read_bytes()
+    project.label(learned, "red")
+    for k, _ in enumerate(worker.embed(project, announce=print)):
+        if not k:
+            path.write_bytes(project.catalog.image(exam).path.read_bytes())
+    board = read_board(project)
+    assert np.flatnonzero(~board.embedded).tolist() == [learned - 1]
+    assert board.to_learn_from.tolist() == []
+    embed(project)
+    assert np.flatnonzero(read_board(project).gone).tolist() == [learned - 1]
+    path.write_bytes(before)
+    embed(project)
+    board = read_board(project)
+    assert board.to_learn_from.tolist() == [learned - 1]
+    assert not np.array_equal(board.features[learned - 1], board.features[exam - 1])
+
+
+def test_files_with_another_time_are_embedded_at_once(project, photos):
+    """As in a project that was copied without its features."""
+    for path in photos.rglob("*.png"):
+        os.utime(path)
+    last = embed(project)[-1]
+    assert last.message.startswith("got to know 40 images, ")
+    assert (last.done, last.total) == (40, 40)
+
+
+class Blind(Counting):
+    """Computes nothing from reddish images."""
+
+    def forward(self, prepared):
+        features = super().forward(prepared)
+        return np.where(features[:, :1] > 0.7, 0, features)
+
+
+@pytest.mark.parametrize("name", ["base", "fine-tune-1"])
+def test_an_image_is_unusable_only_if_the_pretrained_network_says_so(project, monkeypatch, name):
+    monkeypatch.setattr("labelloop.backbone.load_backbone", lambda *_, **__: Blind())
+    weights = project.folder / "weights.safetensors"
+    weights.touch()
+    project.put_features_in_charge(name, "counting", weights.name)
+    message = embed(project)[-1].message
+    board = read_board(project)
+    blind = int((~board.embedded).sum())
+    assert 0 < blind < 40
+    assert board.gone.sum() == len(project.catalog.problems()) == (blind if name == "base" else 0)
+    assert (f"{blind} images could not be embedded just now" in message) == (name != "base")
+
+
+def test_what_was_tried_in_vain_is_not_waited_for(project):
+    board = read_board(project)
+    assert board.is_embedding
+    rows = np.flatnonzero(~board.held_out)
+    board.embedded[:] = True
+    board.embedded[rows[[0, 5]]] = False
+    assert not board.is_embedding
+    board.embedded[rows[-1] :] = False
+    assert board.is_embedding
+
+
+def test_without_the_file_of_the_fine_tuned_model_the_pretrained_one_is_in_charge_again(project):
+    embed_by_color(project, "fine-tune-1")
+    project.put_features_in_charge("fine-tune-1", "resnet18", "models/fine-tune-1/model.safetensors")
+    lost = project.folder / "models" / "fine-tune-1" / "model.safetensors"
+    message = embed(project)[-1].message
+    assert message.startswith(
+        f"the fine-tuned model is lost (there is no file {lost}): the pretrained one is in charge again; got to know "
+    )
+    assert project.features_in_charge == {"name": "base", "backbone": "embedded", "weights": None}
+    assert read_board(project).embedded.all()
+
+
 def test_the_process_does_the_work_and_says_when_it_is_done(project):
     job = worker.start(project, "embed")
     assert worker.start(project, "embed").id == job.id  # asked twice, done once

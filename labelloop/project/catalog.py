@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ class Scan:
     added: int = 0  # images not seen before
     unreadable: int = 0
     gone: int = 0  # images whose last file vanished; known at the end
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ class Image:
     held_out: bool
     gone: bool
     sha256: str
+    bytes: int
+    mtime_ns: int
+
+    def is_as_scanned(self) -> bool:
+        """Whether its file is the one that was scanned, by size and time; if not, it may show something else by now."""
+        return _size_and_time(self.path) == (self.bytes, self.mtime_ns)
 
 
 class File(NamedTuple):
@@ -109,11 +116,15 @@ class Catalog:
                 progress = self._store(chunk, progress)
                 yield progress
         gone = self._mark_gone(listed)
-        yield Scan(progress.done, progress.total, progress.added, progress.unreadable, gone)
+        yield replace(progress, gone=gone, is_over=True)
 
     def _new_or_changed(self, number: int, paths: set[str]) -> list[str]:
+        # Files that could not be read are looked at again, as are those that earlier versions gave up on while they
+        # embedded: they took a disk that was away for damage, and left the image's id on them.
         rows = self._db().conn.execute(
-            "SELECT path, bytes, mtime_ns FROM files WHERE folder_id = ? AND gone = 0", (number,)
+            "SELECT path, bytes, mtime_ns FROM files WHERE folder_id = ? AND gone = 0 "
+            "AND (problem IS NULL OR image_id IS NULL AND problem NOT LIKE 'cannot be read: %')",
+            (number,),
         )
         known = {from_text(row["path"]): (row["bytes"], row["mtime_ns"]) for row in rows}
         folder = self.folders()[number]
@@ -137,8 +148,11 @@ class Catalog:
                 )
                 if before not in (None, image_id):  # overwritten: at no time is an image without a file not gone
                     db.conn.execute(f"{GONE} WHERE id = ?", (before,))
-        return Scan(
-            progress.done + len(chunk), progress.total, progress.added + added, progress.unreadable + unreadable
+        return replace(
+            progress,
+            done=progress.done + len(chunk),
+            added=progress.added + added,
+            unreadable=progress.unreadable + unreadable,
         )
 
     def _image_of(self, db: Database, file: Checked) -> tuple[int, bool]:
@@ -154,14 +168,18 @@ class Catalog:
         return next_id, True
 
     def _mark_gone(self, listed: dict[int, set[str]]) -> int:
-        db = self._db()
+        """A file that is not listed may have come meanwhile, by another scan: it is gone only if it is not there."""
+        db, folders = self._db(), self.folders()
+        vanished = [
+            (number, row["path"])
+            for number, paths in listed.items()
+            for row in db.conn.execute("SELECT path FROM files WHERE folder_id = ? AND gone = 0", (number,)).fetchall()
+            if (path := from_text(row["path"])) not in paths and not os.path.lexists(folders[number] / path)
+        ]
         with writing(db):
-            for number, paths in listed.items():
-                rows = db.conn.execute("SELECT path FROM files WHERE folder_id = ? AND gone = 0", (number,)).fetchall()
-                vanished = [(number, row["path"]) for row in rows if from_text(row["path"]) not in paths]
-                db.conn.executemany("UPDATE files SET gone = 1 WHERE folder_id = ? AND path = ?", vanished)
+            db.conn.executemany("UPDATE files SET gone = 1 WHERE folder_id = ? AND path = ?", vanished)
             db.conn.execute(GONE)
-            return self.count_gone()
+        return self.count_gone()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -186,7 +204,7 @@ class Catalog:
         """
         where = "" if image_ids is None else f"WHERE images.id IN ({', '.join(str(int(i)) for i in image_ids)})"
         sql = f"""
-            SELECT images.*, files.path, files.folder_id, min(files.gone) AS nowhere
+            SELECT images.*, files.path, files.folder_id, files.bytes, files.mtime_ns, min(files.gone) AS nowhere
             FROM images LEFT JOIN files ON files.image_id = images.id {where}
             GROUP BY images.id ORDER BY images.id"""  # noqa: S608
         folders = self.folders()
@@ -265,9 +283,11 @@ class Catalog:
         return [(from_text(row["path"]), row["problem"]) for row in rows]
 
     def mark_unreadable(self, image_id: int, problem: str) -> None:
-        """Note that an image turned out to be unusable when it was decoded in full."""
+        """Note that an image turned out to be unusable when it was decoded in full, until its file changes."""
         with writing(self._db()):
-            self._db().conn.execute("UPDATE files SET problem = ? WHERE image_id = ?", (problem, image_id))
+            self._db().conn.execute(
+                "UPDATE files SET problem = ?, image_id = NULL WHERE image_id = ?", (problem, image_id)
+            )
             self._db().conn.execute("UPDATE images SET gone = 1 WHERE id = ?", (image_id,))
 
 
@@ -301,6 +321,8 @@ def _image(row: Any, folders: dict[int, Path]) -> Image:
         held_out=bool(row["held_out"]),
         gone=bool(row["gone"]),
         sha256=row["sha256"],
+        bytes=row["bytes"] or 0,
+        mtime_ns=row["mtime_ns"] or 0,
     )
 
 
