@@ -27,11 +27,11 @@ Left out: training it (train/finetune.py) and the process that does so (worker.p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from labelloop.board import Board, read_board
+from labelloop.board import Board, read_board, read_features
 from labelloop.learning import fit, learn
 from labelloop.project import Measured, Project
 from labelloop.train.recipe import MIN_LABELS, labels_wanted
@@ -117,8 +117,8 @@ def decide(project: Project, name: str, train: Ints, judge: Ints, seconds: float
     Labels that were taken back while it trained, and images that are gone, count on neither side. Raises CannotTrain
     where labels of fewer than two classes are left.
     """
-    old, new = read_board(project), read_board(project, features=name)
-    old.label, old.state, old.classes = new.label, new.state, new.classes  # of one moment
+    old = read_board(project)
+    new = _with_features(old, project, name)  # of one moment: people go on labeling and adding images
     train, judge = (
         rows[(new.label[rows] >= 0) & new.embedded[rows] & old.embedded[rows] & ~new.gone[rows]]
         for rows in (train, judge)
@@ -141,6 +141,12 @@ def decide(project: Project, name: str, train: Ints, judge: Ints, seconds: float
         )
     )
     return verdict
+
+
+def _with_features(board: Board, project: Project, name: str) -> Board:
+    """All that a board knows, with another set of features."""
+    features, embedded = read_features(project.features_folder(name), len(board.label))
+    return replace(board, features=features, embedded=embedded, features_name=name, _graph=None)
 
 
 def in_words(found: Comparison, held_out: int) -> str:

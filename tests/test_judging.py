@@ -10,7 +10,7 @@ from labelloop.features import FeatureStore
 from labelloop.judging import Comparison, compare, in_words, split_to_judge
 from labelloop.project import Project
 from labelloop.types import Event
-from tests.conftest import embed_by_color, truth
+from tests.conftest import draw, embed_by_color, truth
 
 # -- the rule -----------------------------------------------------------------------------------------------------
 
@@ -229,6 +229,19 @@ def test_all_answers_that_judge_taken_back_leave_the_old_model_in_charge(project
     undo(project, judge)
     assert decide(project, train, judge).endswith("the old model stays in charge")
     assert project.features_in_charge["name"] == "base"
+
+
+def test_an_image_that_is_added_while_it_decides_does_not_stand_in_the_way(project, photos, monkeypatch):
+    train, judge = both(project)
+
+    def read_and_add(project, **which):
+        board = read_board(project, **which)
+        draw(photos / f"{len(board.label)}.png", (90, 90, 90))
+        list(project.catalog.scan())
+        return board
+
+    monkeypatch.setattr(judging, "read_board", read_and_add)
+    assert "the new model is in charge" in decide(project, train, judge)
 
 
 def test_a_class_that_was_added_while_it_trained_does_not_stand_in_the_way(project):
