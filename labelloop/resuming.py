@@ -31,6 +31,7 @@ RUN = "run.json"
 class Run:
     """The images that a run learns from, their classes at its start, and the ids of those set aside to judge by."""
 
+    event: int  # the newest one of the log at its start
     n_classes: int
     files: tuple[File, ...]
     y: tuple[int, ...]
@@ -68,7 +69,7 @@ def load(folder: Path) -> Run | None:
     try:
         found = json.loads((folder / RUN).read_text(encoding="utf-8"))
         files = tuple(File(*file) for file in found["files"])
-        return Run(n_classes=found["n_classes"], files=files, y=tuple(found["y"]), aside=tuple(found["aside"]))
+        return Run(**{**found, "files": files, "y": tuple(found["y"]), "aside": tuple(found["aside"])})
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None
 
@@ -79,6 +80,7 @@ def begin(project: Project, board: Board) -> Run:
     files = {file.image_id: file for file in sorted(project.catalog.files_of(train + 1), reverse=True)}
     ids = sorted(files)
     return Run(
+        event=board.last_event,
         n_classes=len(board.classes),
         files=tuple(files[i] for i in ids),
         y=tuple(board.label[np.array(ids, np.int64) - 1].tolist()),

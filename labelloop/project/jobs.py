@@ -36,7 +36,7 @@ class Job:
     message: str
     loss: tuple[float, ...]
     at: str
-    event: int | None  # the newest one of the log when it was asked for; None of a job from before that was kept
+    event: int | None  # the newest of the log when it was asked for, or its run began; None where that was not kept
     finished_at: str | None
 
     @property
