@@ -295,3 +295,47 @@ def test_a_review_on_a_phone_has_room_for_images(page: Page, stub: Stub) -> None
     page.locator(".class").nth(1).tap()
     saved(page)
     assert said(project)[-1] == (99, "label", 1)
+
+
+# -- what can be read
+
+
+CONTRAST = """(page) => {
+  const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).map((v) => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (style) => {
+    const [a, b] = [light(style.color), light(style.backgroundColor)];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+  const least = (element) => {
+    element.style.transition = "none";
+    const found = Array.from({ length: 360 }, (_, hue) => {
+      element.style.setProperty("--hue", hue);
+      return ratio(getComputedStyle(element));
+    });
+    return Math.min(...found);
+  };
+  return [".badge", ".toast.colored", ".tile.labeled .chip"].map((name) => [name, least(page.querySelector(name))]);
+}"""
+
+
+def test_names_of_classes_can_be_read_on_every_colour(page: Page, stub: Stub) -> None:
+    open_grid(page, stub())
+    tile(page, 0).click()
+    press(page, "1", "g", "ArrowLeft", "g")
+    page.evaluate("document.querySelector('#root').shadowRoot.querySelector('.toast').classList.add('colored')")
+    expect(page.locator(".badge")).to_have_count(1)
+    page.locator(".grid").evaluate("(grid) => grid.querySelector('.tile').classList.add('labeled')")
+    least = dict(page.locator(".ll").evaluate(CONTRAST))
+    assert list(least) == [".badge", ".toast.colored", ".tile.labeled .chip"]
+    assert all(ratio >= 4.5 for ratio in least.values()), least
+
+
+def test_the_picture_says_its_name(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    expect(page.locator(".frame img")).to_have_attribute("alt", "field3/IMG_0001.jpg")
+    press(page, "1")
+    expect(page.locator(".frame img")).to_have_attribute("alt", "field3/IMG_0002.jpg")
