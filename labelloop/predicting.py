@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from labelloop.backbone import Backbone, load_backbone
 from labelloop.board import Board, read_board
 from labelloop.embedding import embed_missing
+from labelloop.errors import BadWeights
 from labelloop.features import FeatureStore
 from labelloop.learning import Learned, learn
 from labelloop.metrics import wilson
@@ -47,9 +48,14 @@ def model_in_charge(project: Project, *, device: str = "auto", announce: Callabl
     Raises ProjectError where the weights are not those any more that the features of the project were made with.
     """
     chosen = project.features_in_charge
+    weights = None if chosen["weights"] is None else project.folder / chosen["weights"]
+    if chosen["name"] != "base" and weights is not None and not weights.is_file():
+        raise BadWeights(
+            f"the fine-tuned model is lost (there is no file {weights}). Put it back, or have the pretrained one in "
+            f"charge again with: labelloop embed {project.folder}"
+        )
     board = read_board(project, features=chosen["name"])
     learned = learn(board)
-    weights = None if chosen["weights"] is None else project.folder / chosen["weights"]
     backbone = load_backbone(chosen["backbone"], weights, device=device, announce=announce)
     made_by = {"backbone": backbone.name, "weights": backbone.weights_id}
     FeatureStore.open(project.features_folder(chosen["name"]), expected=made_by)

@@ -201,6 +201,14 @@ def test_what_cannot_be_predicted_is_an_error_in_words_and_leaves_nothing(taught
     run("predict", taught.folder, strangers, "--error", "0", code=2)
 
 
+def test_without_the_file_of_the_fine_tuned_model_it_says_how_to_go_on(taught, strangers):
+    taught.put_features_in_charge("fine-tune-1", "resnet18", "models/fine-tune-1/model.safetensors")
+    said = run("predict", taught.folder, strangers, code=1).stderr
+    assert f"again with: labelloop embed {taught.folder}" in said
+    list(embed(taught))
+    run("predict", taught.folder, strangers)
+
+
 def test_a_stop_leaves_no_half_table_and_no_features(taught, strangers, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()

@@ -8,8 +8,8 @@
     jobs        background work                         jobs.py
     drop_ins    strategies of its own, gone with it     loop.load_strategies reads them
 
-`features/` and `thumbs/` beside the database can be deleted: they are made again. So can `models/`, as long as no
-fine-tuned model is in charge: its weights lie there.
+`features/` and `thumbs/` beside the database can be deleted: they are made again. `models/` holds the weights of the
+fine-tuned model in charge: without them the next embedding says so and puts the pretrained backbone in charge again.
 """
 
 from __future__ import annotations
@@ -220,6 +220,12 @@ class Project:
         """Class names by index."""
         return tuple(row["name"] for row in self.db.conn.execute("SELECT name FROM classes ORDER BY idx"))
 
+    @property
+    def first_names(self) -> tuple[str, ...]:
+        """What each class was called when it was added; its key on the page comes from it."""
+        rows = self.db.conn.execute("SELECT coalesce(first_name, name) AS name FROM classes ORDER BY idx")
+        return tuple(row["name"] for row in rows)
+
     def add_class(self, name: str) -> int:
         """Add a class; returns its index. Raises BadInput for an empty name or one that is there already."""
         (name,) = clean_names([name])
@@ -227,7 +233,7 @@ class Project:
             names = self.classes
             clean_names([*names, name])
             index = len(names)
-            self.db.conn.execute("INSERT INTO classes VALUES (?, ?, ?)", (index, name, now()))
+            self.db.conn.execute("INSERT INTO classes (idx, name, at) VALUES (?, ?, ?)", (index, name, now()))
         return index
 
     def rename_class(self, name: str, to: str) -> int:
@@ -239,7 +245,9 @@ class Project:
         with writing(self.db):
             index = self.class_index(name)
             clean_names([to if k == index else other for k, other in enumerate(self.classes)])
-            self.db.conn.execute("UPDATE classes SET name = ? WHERE idx = ?", (to, index))
+            self.db.conn.execute(
+                "UPDATE classes SET name = ?, first_name = coalesce(first_name, name) WHERE idx = ?", (to, index)
+            )
         return index
 
     def class_index(self, name: str) -> int:
