@@ -326,6 +326,7 @@ class Live:
         known = exam if exam is not None and exam.enough else None
         return {
             "classes": list(classes),
+            "first_names": list(self.project.first_names),
             "images": int((~board.gone).sum()),
             "embedded": int((board.embedded & ~board.gone).sum()),
             "unreadable": self.unreadable,

@@ -444,6 +444,7 @@ def test_a_class_gets_another_name_and_its_answers_go_by_it(project):
     assert project.classes == ("crimson", "blue")
     assert [row["label"] for row in project.db["labels"].rows] == ["crimson"]
     assert project.rename_class("crimson", "Crimson") == 0
+    assert project.first_names[:2] == ("red", "blue")
     for name in ("", "BLUE"):
         with pytest.raises(BadInput):
             project.rename_class("crimson", name)

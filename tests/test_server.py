@@ -214,7 +214,8 @@ def test_a_class_gets_another_name(page):
         return page.post(f"{page.base}/classes/{index}", content=json.dumps({"name": name}), headers=HEADERS)
 
     assert rename(0, "crimson").json() == {"classes": ["crimson", "blue"], "class": 0}
-    assert page.get(f"{page.base}/state").json()["classes"] == ["crimson", "blue"]
+    state = page.get(f"{page.base}/state").json()
+    assert (state["classes"], state["first_names"]) == (["crimson", "blue"], ["red", "blue"])
     assert rename(0, "Blue").status_code == rename(1, " ").status_code == rename(2, "pink").status_code == 400
 
 

@@ -28,6 +28,12 @@ def m002_event_of_a_job(db: Database) -> None:
     db.conn.execute("ALTER TABLE jobs ADD COLUMN event INTEGER")
 
 
+@steps()
+def m003_first_name_of_a_class(db: Database) -> None:
+    """What a class was called before it was renamed, NULL if it never was: its key on the page comes from it."""
+    db.conn.execute("ALTER TABLE classes ADD COLUMN first_name TEXT")
+
+
 FIRST = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) ;;
 

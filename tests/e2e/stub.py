@@ -46,6 +46,7 @@ class Project:
     """The answers, and the knobs that make the server misbehave."""
 
     classes: list[str] = field(default_factory=lambda: ["rust", "mildew", "healthy"])
+    first_names: dict[int, str] = field(default_factory=dict)  # of classes that were renamed
     images: int = 200
     names: dict[int, str] = field(default_factory=dict)
     folder: list[Path] = field(default_factory=list)
@@ -143,6 +144,7 @@ class Project:
         enough = n >= 20
         return {
             "classes": self.classes, "images": self.images, "unreadable": 0,
+            "first_names": [self.first_names.get(i, name) for i, name in enumerate(self.classes)],
             "embedded": self.images if self.embedded is None else self.embedded,
             "labeled": len(labels), "counts": [list(labels.values()).count(k) for k in range(len(self.classes))],
             "unsure": kinds.count("unsure"), "flagged": len(self.flagged),
@@ -216,6 +218,7 @@ def routes(project: Project) -> list[Any]:
         name, index = (await request.json())["name"].strip(), request.path_params["index"]
         if name in project.classes:
             return JSONResponse({"error": f"the class names {name!r} and {name!r} are the same"}, 400)
+        project.first_names.setdefault(index, project.classes[index])
         project.classes[index] = name
         return JSONResponse({"classes": project.classes, "class": index})
 

@@ -248,6 +248,30 @@ def rename(page: Page, name: str, to: str) -> None:
     expect(page.locator(".finder")).to_be_hidden()
 
 
+def test_a_class_keeps_its_key_whatever_it_is_called(page: Page, stub: Stub) -> None:
+    names = [f"class {i}" for i in range(1, 11)] + ["robin", "blackbird", "bullfinch"]
+    project = open_page(page, stub(classes=names))
+    keys = page.locator(".classes kbd:not(.enter)")
+    before = [*"1234567890", "O", "B", "L"]
+    assert keys.all_text_contents() == before
+    rename(page, "robin", "bobolink")
+    assert keys.all_text_contents() == before
+    page.locator(".add").click()
+    page.keyboard.type("lark")
+    press(page, "Enter", "Escape")
+    expect(keys).to_have_count(14)
+    added = [*before, "K"]
+    assert keys.all_text_contents() == added
+    rename(page, "lark", "vulture")
+    assert keys.all_text_contents() == added
+    page.reload()
+    expect_image(page, 1)
+    assert keys.all_text_contents() == added
+    press(page, "k")
+    saved(page)
+    assert said(project) == [(1, "label", 13)]
+
+
 # -- windows
 
 

@@ -26,11 +26,11 @@ export class Legend {
     this.element = h("div", { class: "legend" }, this.top, this.list, this.invite, change);
   }
 
-  /** Builds the rows again when the classes changed. */
-  setClasses(classes) {
+  /** Builds the rows again when the classes changed. firstNames: before they were renamed; keys come from these. */
+  setClasses(classes, firstNames) {
     if (classes.length === this.#classes.length && classes.every((name, i) => name === this.#classes[i])) return;
     this.#classes = [...classes];
-    this.keys = keysFor(classes);
+    this.keys = keysFor(firstNames);
     this.#rows = classes.map((name, index) => this.#row(name, index));
     this.list.replaceChildren(...this.#rows.map((row) => row.element));
     this.#likely = Array.from({ length: classes.length > MANY ? LIKELY : 0 }, () => this.#row("", 0));

@@ -77,11 +77,12 @@ export const HELP = {
 
 /**
  * A key for each class, "" where there are none left. The first ten get digits; the others a letter of their name
- * if it is free, else any free letter. Classes are only ever added, so a class keeps its key.
+ * if it is free, else any free letter. Classes are only ever added, and what counts is the name that each was added
+ * with, so a class keeps its key.
  */
-export function keysFor(classes) {
+export function keysFor(firstNames) {
   const taken = new Set(RESERVED);
-  return classes.map((name, index) => {
+  return firstNames.map((name, index) => {
     if (index < 10) return String((index + 1) % 10);
     const free = [...name.toLowerCase(), ..."abcdefghijklmnopqrstuvwxyz"].find(
       (c) => /^[a-z]$/.test(c) && !taken.has(c),

@@ -170,7 +170,7 @@ class Labeler {
   #draw() {
     const { session } = this;
     const isFocus = this.view === "focus";
-    this.legend.setClasses(session.classes);
+    this.legend.setClasses(session.classes, session.firstNames);
     this.element.dataset.view = this.view;
     this.focus.element.hidden = !isFocus;
     this.many.grid.element.hidden = isFocus;

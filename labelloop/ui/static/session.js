@@ -72,6 +72,11 @@ export class Session {
     return this.state?.classes ?? [];
   }
 
+  /** What each class was called when it was added. */
+  get firstNames() {
+    return this.state?.first_names ?? [];
+  }
+
   /** Whether the server cannot be asked, or lets a whole flight of answers wait. */
   get isAway() {
     return Boolean(this.trouble?.lost || this.outbox.trouble?.lost || this.outbox.isLate);
@@ -223,12 +228,14 @@ export class Session {
 
   /** Takes in the server's state; a reply that was under way when a class was added has not heard of it. */
   #know(state) {
-    if (state.classes.length < this.classes.length) state.classes = this.classes;
+    if (state.classes.length < this.classes.length)
+      Object.assign(state, { classes: this.classes, first_names: this.firstNames });
     this.state = state;
   }
 
   #knowClasses(reply) {
-    if (this.state) this.state.classes = reply.classes;
+    const first_names = reply.classes.map((name, index) => this.firstNames[index] ?? name);
+    if (this.state) Object.assign(this.state, { classes: reply.classes, first_names });
     this.#on.changed();
     return reply.class;
   }
