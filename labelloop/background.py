@@ -158,7 +158,6 @@ def fine_tune(
     board = read_board(project, features="base")
     name, begin = _free_name(project), time.monotonic()
     run, note = resume_or_begin(project, board, project.folder / "models" / name)
-    judge = run.judge(board)
     _say_what_it_learns_from(project, run)
     loss: tuple[float, ...] = ()
     for progress in _train(project, board, run, name, note, stop):
@@ -176,7 +175,7 @@ def fine_tune(
         yield from _embed_all_anew(project, name, loss, announce, stop)
         if stop():
             return
-        verdict = decide(project, name, run.train, judge, time.monotonic() - begin)
+        verdict = decide(project, name, run.train, run.judge(board), time.monotonic() - begin)
     if project.features_in_charge["name"] != name:
         _throw_away(project, name)
     yield Progress(1, 1, verdict, 0.0, loss)

@@ -114,7 +114,8 @@ def _why_not(project: Project, board: Board, run: Run, folder: Path) -> str:
     if not board.embedded[run.train].all():
         return "the features of some of its images are gone"
     if read_result(folder) is not None:
-        return ""
+        has_all = set(run.y) <= set(board.label[run.train].tolist())
+        return "" if has_all else "all of its answers of one class were corrected"  # nothing to judge it with
     if not set(run.files) <= project.catalog.files_of(run.train + 1):
         return "some of its images are gone"
     corrected = int((board.label[run.train] != np.array(run.y)).sum())

@@ -25,7 +25,7 @@ from labelloop.project import Project
 from labelloop.train import finetune
 from labelloop.train.training import Training
 from labelloop.types import Event
-from tests.conftest import TINY, draw, label_some, wait_until
+from tests.conftest import TINY, draw, label_some, truth, wait_until
 
 
 @pytest.fixture
@@ -612,6 +612,19 @@ def test_what_is_complete_is_not_learned_again_whatever_was_answered_since(proje
     del steps[:]
     assert "answers right after fine-tuning" in fine_tune(project).message
     assert steps == []
+
+
+def test_what_is_complete_is_learned_again_where_a_class_lost_all_its_answers(project, short):
+    label_some(project, 14)
+    kill(project, "step 2 of 2")
+    for answer in project.log.answers():
+        if answer.class_index == 0:
+            undone(project, answer.image_id)
+    names = truth(project)
+    for row in np.flatnonzero(~read_board(project).held_out)[14:24]:
+        project.label(int(row) + 1, names[int(row) + 1])
+    assert "(it starts anew: all of its answers of one class were corrected)" in told_first(project)
+    assert "answers right after fine-tuning" in fine_tune(project).message
 
 
 def test_a_run_that_had_not_completed_a_round_begins_with_the_labels_there_are(project, short):
