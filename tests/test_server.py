@@ -67,6 +67,16 @@ def test_the_reply_carries_the_next_images(page):
     assert reply["state"]["images"] == 40
 
 
+def test_stop_reaches_the_job_that_runs_not_the_one_that_waits_for_it(page):
+    jobs = page.live.project.jobs
+    running, _ = jobs.ask("fine-tune")
+    jobs.report(running, state="running", done=1, total=4)
+    waiting, _ = jobs.ask("embed")
+    state = page.post(f"{page.base}/jobs", content=json.dumps({"stop": True}), headers=HEADERS).json()
+    assert state["job"]["id"] == running
+    assert (jobs.get(running).stop, jobs.get(waiting).stop) == (True, False)
+
+
 def test_undo_takes_the_answer_back(page):
     send(page, label(1, 3), {"seq": 2, "image": 3, "kind": "undo"})
     assert page.live.project.log.answers() == []

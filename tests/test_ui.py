@@ -331,6 +331,19 @@ def test_stopping_a_job(labeled: Project) -> None:
     assert labeled.jobs.get(job).stop
 
 
+def test_the_job_that_runs_is_shown_and_stopped_not_the_one_that_waits_for_it(labeled: Project) -> None:
+    job, _ = labeled.jobs.ask("fine-tune")
+    labeled.jobs.report(job, state="running", done=1, total=4, message="round 1 of 4")
+    waiting, _ = labeled.jobs.ask("embed")
+    labeled.jobs.report(waiting, message="waits for fine-tuning to end")
+    app = run("progress", labeled)
+    captions = texts(app)
+    assert "round 1 of 4" in captions
+    assert f"Getting to know the images {plain('waits for fine-tuning to end')}." in captions
+    app.button(key="stop").click().run()
+    assert (labeled.jobs.get(job).stop, labeled.jobs.get(waiting).stop) == (True, False)
+
+
 @pytest.mark.parametrize(("backbone", "offered"), [("embedded", False), ("resnet10t", True)])
 def test_fine_tuning_is_offered_where_it_can_work(
     make_project: Callable[..., Project], photos: Path, backbone: str, offered: bool

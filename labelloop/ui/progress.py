@@ -163,6 +163,9 @@ def _open_job(project: Project, job: Job) -> None:
             st.rerun()
     st.progress(min(1.0, job.done / job.total) if job.total else 0.0)
     st.caption(plain(job.message) or "starting")
+    for other in project.jobs.all():
+        if other.is_open and other.id != job.id:
+            st.caption(f"{KINDS[other.kind]} {plain(other.message) or 'comes next'}.")
 
 
 def _closed_job(project: Project, job: Job) -> None:
