@@ -25,6 +25,7 @@ from labelloop.ui.component import static_version
 pytestmark = pytest.mark.browser
 
 Stub = Callable[..., Server]
+PHONE = {"viewport": {"width": 375, "height": 667}, "has_touch": True, "is_mobile": True}
 MODULES = f"/ll/static/{static_version()}"
 
 
@@ -138,7 +139,7 @@ def test_only_escape_throws_a_note_away(page: Page, stub: Stub) -> None:
     project = open_page(page, stub())
     press(page, "n")
     page.keyboard.type("drought?")
-    page.locator(".words").click()
+    page.locator(".frame").click()
     expect(page.locator(".note")).to_be_hidden()
     expect(page.locator(".note-text")).to_have_text("note: drought?")
     press(page, "n")
@@ -272,6 +273,75 @@ def test_a_class_keeps_its_key_whatever_it_is_called(page: Page, stub: Stub) -> 
     assert said(project) == [(1, "label", 13)]
 
 
+# -- a closer look
+
+
+def test_a_click_on_the_picture_looks_closer_there(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    frame = page.locator(".frame")
+    box = frame.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    expect(frame).to_have_class("frame closer")
+    assert frame.evaluate("(frame) => frame.style.getPropertyValue('--x')") == "25.0%"
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(frame).to_have_class("frame")
+
+
+@pytest.mark.parametrize("context_options", [PHONE])
+def test_a_finger_looks_closer_where_it_taps(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    frame = page.locator(".frame")
+    box = frame.bounding_box()
+    assert box
+    page.touchscreen.tap(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    expect(frame).to_have_class("frame closer")
+    assert frame.evaluate("(frame) => frame.style.getPropertyValue('--x')").startswith("25.")
+    page.locator(".class").first.tap()
+    expect_image(page, 2)
+    expect(frame).to_have_class("frame")
+    saved(page)
+    assert said(project) == [(1, "label", 0)]
+
+
+def test_pictures_get_brighter_until_it_is_changed_back(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    image = page.locator(".frame img")
+    press(page, "]", "]", "1")
+    expect(page.locator(".badge")).to_have_text("brightness 156 %")
+    expect(image).to_have_css("filter", "brightness(1.5625)")
+    press(page, "[", "[")
+    expect(page.locator(".badge")).to_have_count(0)
+    expect(image).to_have_css("filter", "none")
+    press(page, *["["] * 9)
+    expect(page.locator(".badge")).to_have_text("brightness 41 %")
+    saved(page)
+    assert said(project) == [(1, "label", 0)]
+
+
+def test_control_z_takes_back_but_not_while_typing(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "1", "n")
+    page.keyboard.type("a")
+    press(page, "Control+z", "Escape")
+    expect_image(page, 2)
+    press(page, "Control+Shift+z", "Control+z")
+    expect_image(page, 1)
+    press(page, "2", "Meta+z")
+    expect_image(page, 1)
+    saved(page)
+    assert project.labels() == {}
+
+
+def test_the_name_of_the_file_is_shown(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    expect(page.locator(".file")).to_have_text("field3/IMG_0001.jpg")
+    box, words = page.locator(".file").bounding_box(), page.locator(".words").bounding_box()
+    assert box
+    assert words
+    assert box["y"] + box["height"] <= words["y"] + words["height"] + 0.5
+
+
 # -- windows
 
 
@@ -301,9 +371,6 @@ def is_inside(one: Locator, other: Locator) -> bool:
     assert inner
     assert outer
     return outer["y"] <= inner["y"] and inner["y"] + inner["height"] <= outer["y"] + outer["height"]
-
-
-PHONE = {"viewport": {"width": 375, "height": 667}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.mark.parametrize("context_options", [PHONE])

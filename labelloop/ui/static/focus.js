@@ -1,6 +1,6 @@
 // One image at a time: the picture, why it is shown, what looks like it, and the film strip.
 
-import { h, hue, plural, setText } from "./dom.js";
+import { h, hue, percent, plural, setText } from "./dom.js";
 import { Pictures } from "./pictures.js";
 import { Reserve } from "./reserve.js";
 import { Strip } from "./strip.js";
@@ -9,6 +9,7 @@ import { Zoom } from "./zoom.js";
 const AHEAD = 14;
 const BEHIND = 3;
 const ENOUGH = 10; // images of the queue that are ready, half a second at 20 keys a second: the reserve can rest
+const [DARKEST, BRIGHTEST, BRIGHTER] = [-4, 8, 1.25]; // steps, and what each does to the light
 const BOUNCE = 15; // ms between two presses: a worn key or a slip of the finger, not two answers
 const RHYTHM = 120; // ms between two presses: a hand in rhythm may outrun a late frame; more, and it is impatience
 const DOUBLE = 300; // ms after a new picture in which a second click still means the one before
@@ -21,9 +22,10 @@ export class Focus {
   #hiddenSince = 0;
   #pressed = -Infinity; // when the last key was pressed
   #wasAway = false;
+  #light = 0; // steps that pictures are brighter than they are
   #isCutOff = false; // the server went away, and the queue is not back yet
 
-  /** on: {open(item), ready()} */
+  /** on: {open(item), ready(), zoom(event)} */
   constructor(session, api, on) {
     this.session = session;
     this.api = api;
@@ -35,14 +37,17 @@ export class Focus {
     );
     this.reserve = new Reserve(api, session, () => !session.isAway && !this.pictures.isLoading);
     this.strip = new Strip({ thumb: (id) => this.reserve.picture(id)?.src ?? api.thumb(id), open: on.open });
-    this.frame = h("div", { class: "frame" });
+    this.frame = h("div", { class: "frame", onclick: on.zoom });
     this.zoom = new Zoom(this.frame, (id) => api.full(id));
     this.badge = h("div", { class: "badges" });
     this.message = h("div", { class: "empty", role: "status" });
     this.reason = h("span", { class: "reason" });
     this.near = h("span", { class: "near" });
     this.noteText = h("span", { class: "note-text" });
-    const why = h("div", { class: "why" }, h("span", { class: "words" }, this.reason, this.noteText), this.near);
+    this.name = h("bdi", { dir: "ltr" });
+    const file = h("span", { class: "file" }, this.name);
+    const words = h("span", { class: "words" }, this.reason, this.noteText, file);
+    const why = h("div", { class: "why" }, words, this.near);
     this.stage = h("div", { class: "stage" }, this.frame, this.message, this.badge);
     this.element = h("section", { class: "focus" }, this.stage, why, this.strip.element);
     document.addEventListener("visibilitychange", this.#pause);
@@ -74,6 +79,13 @@ export class Focus {
   /** Whether this is the second half of a double click that the image on screen came in between of. */
   isDoubled(event) {
     return event.detail > 1 && event.timeStamp - this.#swapped < DOUBLE;
+  }
+
+  /** Shows all pictures a step brighter (1) or darker (-1), on this page only and until it is changed back. */
+  lighten(by) {
+    this.#light = Math.max(DARKEST, Math.min(BRIGHTEST, this.#light + by));
+    this.frame.style.setProperty("--light", BRIGHTER ** this.#light);
+    this.frame.classList.toggle("lit", this.#light !== 0);
   }
 
   /** Paints the current image if it is decoded; everything here only writes to the page. */
@@ -139,6 +151,8 @@ export class Focus {
     setText(this.reason, item ? item.reason || (item.exam ? EXAM : "") : "");
     if (this.reason.title !== this.reason.textContent) this.reason.title = this.reason.textContent; // a long one is cut
     setText(this.noteText, item?.note ? `note: ${item.note}` : "");
+    setText(this.name, item?.name ?? "");
+    if (this.name.title !== this.name.textContent) this.name.title = this.name.textContent;
     const near = item && !item.exam ? item.neighbours : [];
     const signature = near.map((one) => `${one.id}:${one.class}:${classes[one.class]}`).join(" ");
     if (this.near.dataset.of !== signature) {
@@ -151,6 +165,8 @@ export class Focus {
     const badges = [];
     if (item?.flagged) badges.push(h("span", { class: "badge flag", text: "⚑ flagged" }));
     if (word) badges.push(h("span", { class: "badge", "--hue": hue(answer.class ?? 0), text: `answered: ${word}` }));
+    const light = `brightness ${percent(BRIGHTER ** this.#light)}`;
+    if (this.#light) badges.push(h("span", { class: "badge light", text: light }));
     if (badges.length || this.badge.childElementCount) this.badge.replaceChildren(...badges);
   }
 

@@ -16,6 +16,8 @@ const FOCUS = {
   g: "grid",
   t: "train",
   " ": "zoom",
+  "[": "darker",
+  "]": "brighter",
   "/": "find",
   "?": "help",
   Escape: "close",
@@ -48,12 +50,13 @@ export const HELP = {
     ["1 … 9, 0", "this class, next image"],
     ["Enter", "take the suggestion"],
     ["/", "find a class by its name, or add one"],
-    ["Backspace or Z", "undo, and back to that image"],
+    ["Backspace or Z", "undo, and back to that image; Ctrl+Z or ⌘Z, too"],
     ["S", "skip for now"],
     ["U", "unsure, nobody could tell"],
     ["F", "flag: come back to this one"],
     ["N", "write a note"],
-    ["Space", "look closer: the mouse moves around; again: the whole image"],
+    ["Space or click", "look closer: the mouse moves around; again: the whole image"],
+    ["[   ]", "darker, brighter: on this screen only, for all images, until it is changed back"],
     ["← →", "look back and ahead; any class key corrects"],
     ["G", "many images at once"],
     ["T", "fine-tune the model now"],
@@ -64,7 +67,7 @@ export const HELP = {
     ["drag", "select with a rubber band"],
     ["← → ↑ ↓", "move; with Shift: select on the way"],
     ["Space", "select or unselect"],
-    ["A", "select all on screen"],
+    ["A", "select all on screen; while labeling, those without an answer"],
     ["1 … 9, 0 or /", "this class for all selected"],
     ["Enter", "take the suggestion of each selected image"],
     ["S   U   F", "skip, unsure, flag"],
@@ -94,10 +97,11 @@ export function keysFor(firstNames) {
 
 /** {action, index?} for a keydown, or null when the key is none of ours. `tabbed`: the focus was moved by keyboard. */
 export function readKey(event, classKeys, view, tabbed) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return null;
   const origin = event.composedPath()[0];
-  if (isTyping(origin) || (tabbed && isPressable(origin) && (event.key === "Enter" || event.key === " "))) return null;
+  if (event.altKey || event.isComposing || isTyping(origin)) return null;
   const key = nameOf(event);
+  if (event.ctrlKey || event.metaKey) return key === "z" && !event.shiftKey ? { action: "undo" } : null;
+  if (tabbed && isPressable(origin) && (key === "Enter" || key === " ")) return null;
   const table = view === "focus" ? FOCUS : GRID;
   if (Object.hasOwn(table, key)) return { action: table[key] };
   const index = key ? classKeys.indexOf(key) : -1;
@@ -106,11 +110,13 @@ export function readKey(event, classKeys, view, tabbed) {
 
 function nameOf(event) {
   const { key, code } = event;
-  if (key.length > 1 || key === "/" || key === "?" || key === " ") return key;
+  if (key.length > 1 || "/? []".includes(key)) return key;
   if (/^[0-9]$/.test(key)) return key;
   const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code); // French keyboards have digits on Shift
   if (digit && !event.shiftKey) return digit[1];
   if (/^[a-z]$/i.test(key)) return key.toLowerCase();
+  const bracket = { BracketLeft: "[", BracketRight: "]" }[code]; // on many keyboards with AltGr only
+  if (bracket) return bracket;
   const letter = /^Key([A-Z])$/.exec(code); // Greek, Cyrillic, …: the key in the same place
   return letter ? letter[1].toLowerCase() : key;
 }

@@ -104,7 +104,11 @@ class Labeler {
       rename: (index, name) => this.#rename(index, name),
       closed() {},
     });
-    this.focus = new Focus(session, api, { open: (item) => this.#browse(item), ready: () => this.#draw() });
+    this.focus = new Focus(session, api, {
+      open: (item) => this.#browse(item),
+      ready: () => this.#draw(),
+      zoom: (event) => this.#act("zoom", event),
+    });
     this.many = new Many(session, api, this.#isReview(), {
       say: (answer, n) => this.#say(answer, n),
       toast: (text) => this.toast.say(text),
@@ -234,7 +238,8 @@ class Labeler {
     else if (action === "skip" || action === "unsure") this.#answer({ kind: action }, "human", event);
     else if (action === "accept") this.#accept(item, event);
     else if (action === "back" || action === "forward") this.#step(action === "back" ? -1 : 1);
-    else if (action === "zoom" && this.focus.shown) this.focus.zoom.toggle(this.focus.shown);
+    else if (action === "zoom" && this.focus.shown) this.focus.zoom.toggle(this.focus.shown, event);
+    else if (action === "darker" || action === "brighter") this.focus.lighten(action === "darker" ? -1 : 1);
     else if (action === "close") this.focus.zoom.off();
     else if (action === "flag" && item) this.toast.say(session.flag([item]) ? "flagged" : "flag removed");
     else if (action === "note" && item) return this.note.open([item]);

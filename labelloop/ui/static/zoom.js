@@ -18,8 +18,10 @@ export class Zoom {
     frame.addEventListener("pointerleave", () => (this.#at = null));
   }
 
-  toggle(item) {
+  /** Begins or ends; a click or tap begins where it was made. */
+  toggle(item, event) {
     if (this.#img) return this.off();
+    if (event.type === "click") this.#follow(event);
     const img = this.frame.querySelector("img");
     if (!img) return;
     this.#img = img;
