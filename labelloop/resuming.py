@@ -119,4 +119,4 @@ def _why_not(project: Project, board: Board, run: Run, folder: Path) -> str:
     if not set(run.files) <= project.catalog.files_of(run.train + 1):
         return "some of its images are gone"
     corrected = int((board.label[run.train] != np.array(run.y)).sum())
-    return f"{corrected} of the answers that it learned from were corrected" if corrected else ""
+    return f"{corrected} of its answers changed since" if corrected else ""

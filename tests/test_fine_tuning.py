@@ -580,8 +580,8 @@ def overtaken(project, image_id):
 @pytest.mark.parametrize(
     ("happens", "said"),
     [
-        (corrected, "1 of the answers that it learned from were corrected"),
-        (undone, "1 of the answers that it learned from were corrected"),
+        (corrected, "1 of its answers changed since"),
+        (undone, "1 of its answers changed since"),
         (gone, "some of its images are gone"),
         (overwritten, "img_"),
         (damaged, "what was done so far cannot be read"),
