@@ -99,8 +99,13 @@ class Board:
 
     @property
     def exam_open(self) -> Ints:
-        """Image ids - 1 of the held-out images that wait for an answer."""
-        return np.flatnonzero((self.state == NONE) & self.held_out & ~self.gone)
+        """Image ids - 1 of the held-out images that wait for an answer. Skipped ones come back after all others.
+
+        Without them the exam would be of the easy images only.
+        """
+        may_ask = self.held_out & ~self.gone
+        is_open = may_ask & (self.state == NONE)
+        return np.flatnonzero(is_open if is_open.any() else may_ask & (self.state == SKIP))
 
 
 def read_board(project: Project, *, features: str | None = None) -> Board:

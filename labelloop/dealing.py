@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from labelloop.types import Pick
+from labelloop.types import Bools, Pick
 
 QUEUE = 32  # images chosen ahead for each open page
 
@@ -19,6 +19,11 @@ class Client:
     given: dict[int, tuple[int, Pick]] = field(default_factory=dict)  # what it may show: id → (round, pick)
     seen: float = 0.0
     wants: int = QUEUE
+
+    @property
+    def meant(self) -> set[int]:
+        """Images that no other page is given."""
+        return self.pinned.union(pick.image_id for pick in self.queue)
 
     def showed(self, image_ids: Iterable[int]) -> list[tuple[int, Pick]]:
         """Those of the images that it was given and shows for the first time, with their rounds."""
@@ -40,3 +45,12 @@ def deal(picks: Sequence[Pick], clients: Sequence[Client]) -> list[list[Pick]]:
         shortest = min(range(len(hands)), key=lambda k: len(hands[k]))
         hands[owner.get(pick.image_id, shortest)].append(pick)
     return hands
+
+
+def unanswered(is_open: Bools, answered: Iterable[int], others: Iterable[Client]) -> dict[str, int]:
+    """How many images (n,) are open, without the just answered ones, and how many of them are with other pages."""
+    n = len(is_open)
+    still = is_open.copy()
+    still[[image_id - 1 for image_id in answered if image_id <= n]] = False
+    theirs = set().union(*(page.meant for page in others))
+    return {"open": int(still.sum()), "elsewhere": int(still[[image_id - 1 for image_id in theirs]].sum())}

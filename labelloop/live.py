@@ -20,7 +20,7 @@ import numpy as np
 from labelloop import worker
 from labelloop.board import NONE, Board, read_board, read_features
 from labelloop.cores import share
-from labelloop.dealing import QUEUE, Client, deal
+from labelloop.dealing import QUEUE, Client, deal, unanswered
 from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
 from labelloop.learning import Learned, learn
 from labelloop.loop import Choice, choose, exam_picks, load_strategies, mix_exam, record
@@ -104,7 +104,9 @@ class Live:
         self._wake.set()
 
     def take(self, client: str, have: Collection[int], n: int) -> list[Pick]:
-        """The next n images for one page: not what it has, not what other pages have."""
+        """The next n images for one page: not what it has, not what other pages have. n=0 keeps nothing for it."""
+        if n <= 0:
+            return []
         with self._lock:
             if client not in self._clients:
                 self._clients[client], self._newcomer = self._newcomer, Client()
@@ -121,6 +123,12 @@ class Live:
             self._wake.set()
         return picks
 
+    def forget(self, client: str) -> None:
+        """A page is closed: others may have what it had."""
+        with self._lock:
+            self._clients.pop(client, None)
+        self._wake.set()
+
     def reserve(self, client: str, n: int) -> list[Pick]:
         """Up to n images for a page that loses the connection: open, not held out, in no page's queue.
 
@@ -130,8 +138,7 @@ class Live:
         board, seed = self.board, self.project.settings.seed
         with self._lock:
             clients = [*self._clients.values(), self._newcomer]
-            queued = {pick.image_id for client in clients for pick in client.queue}
-            taken = queued.union(self._answered, *(client.pinned for client in clients))
+            taken = set(self._answered).union(*(client.meant for client in clients))
         is_open = (board.state == NONE) & ~board.held_out & ~board.gone & board.embedded
         rows = np.flatnonzero(is_open)
         rows = rows[~np.isin(rows + 1, list(taken))]
@@ -244,11 +251,16 @@ class Live:
     def _is_low(self) -> bool:
         """Whether a page has few images left while there are others to give it."""
         with self._lock:
-            clients = [*self._clients.values(), self._newcomer]
+            clients = self._present()
             low = any(len(client.next(self._answered)) < client.wants // 2 for client in clients)
-            meant = {pick.image_id for client in clients for pick in client.queue}
-            meant.update(self._answered, *(client.pinned for client in clients))
+            meant = set(self._answered).union(*(client.meant for client in clients))
         return low and not np.isin(self._to_ask(), [*meant, *self._passed_over]).all()
+
+    def _present(self) -> list[Client]:
+        """The pages, and the one that may come; those not heard of for long are gone. Call it with the lock held."""
+        forgotten = time.monotonic() - FORGET_CLIENT_SECONDS
+        self._clients = {name: client for name, client in self._clients.items() if client.seen > forgotten}
+        return [*self._clients.values(), self._newcomer]
 
     def _to_ask(self) -> Ints:
         """Ids of the images that wait for an answer, or for a second one where the strategy asks again."""
@@ -258,10 +270,9 @@ class Live:
 
     def _choose(self) -> None:
         """Choose once for everybody and deal the images out, so that no two pages ever have the same one."""
-        asked, forgotten = self._strategy[0], time.monotonic() - FORGET_CLIENT_SECONDS
+        asked = self._strategy[0]
         with self._lock:
-            self._clients = {name: client for name, client in self._clients.items() if client.seen > forgotten}
-            clients = [*self._clients.values(), self._newcomer]
+            clients = self._present()
             pinned = set().union(*(client.pinned for client in clients))
             unseen = self.round if self.round and not self._given_out else None
         project, seen = self.project, self.board.last_event
@@ -316,11 +327,16 @@ class Live:
 
     # -- what the page shows -----------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """Where the project stands, as the page shows it; see the README of ui/ for the fields."""
+    def state(self, client: str = "") -> dict[str, Any]:
+        """Where the project stands, as the page shows it; the page that asks, if one does, keeps what it has."""
         from labelloop.metrics import ENOUGH
 
         board, learned, classes = self.board, self.learned, self.project.classes
+        with self._lock:
+            if client in self._clients:
+                self._clients[client].seen = time.monotonic()
+            others = [page for name, page in self._clients.items() if name != client]
+            waiting = unanswered((board.state == NONE) & ~board.gone, self._answered, others)
         labels = board.label[board.label >= 0]
         exam = learned.exam if learned is not None else None
         known = exam if exam is not None and exam.enough else None
@@ -331,6 +347,7 @@ class Live:
             "embedded": int((board.embedded & ~board.gone).sum()),
             "unreadable": self.unreadable,
             "labeled": len(labels),
+            **waiting,
             "counts": np.bincount(labels, minlength=len(classes)).tolist(),
             "unsure": int((board.state == 2).sum()),
             "flagged": len(self.project.log.flagged()),

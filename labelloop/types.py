@@ -45,6 +45,7 @@ class Event:
     suggestion: int | None = None  # class the model had suggested on screen, None when nothing was shown
     probability: float | None = None  # of the suggestion
     undoes: int | None = None  # for kind "undo": the id of the event taken back
+    undoes_seq: int | None = None  # or its number, where it is the same client's; the log finds and stores the id
     client: str | None = None  # one browser tab; (client, seq) makes a resend harmless
     seq: int | None = None
     id: int | None = None  # the log's own number

@@ -556,7 +556,8 @@ def test_what_the_strategy_leaves_out_is_not_offered_to_it_over_and_over(asking)
     assert asking.version == version
 
 
-def test_images_that_a_closed_page_had_are_dealt_to_others(asking):
+@pytest.mark.parametrize("leave", ["goodbye", "silence"])
+def test_images_that_a_closed_page_had_are_dealt_to_others(asking, leave):
     """All that is left is on ann's screen; she goes, and ben gets it, though nothing was answered in between."""
     everything = [pick.image_id for pick in asking.take("ann", [], 100)]
     asking.take("ann", list(range(1, 41)), 100)
@@ -567,6 +568,37 @@ def test_images_that_a_closed_page_had_are_dealt_to_others(asking):
     version = asking.version
     asking._follow()
     assert asking.version == version
-    asking._clients["ann"].pinned.clear()
+    if leave == "goodbye":
+        asking.forget("ann")
+    else:
+        asking._clients["ann"].seen -= 121
     asking._follow()
     assert set(everything) & {pick.image_id for pick in asking.take("ben", [], 24)}
+
+
+def test_a_page_is_told_what_is_open_and_what_others_have(asking):
+    def waiting(page):
+        state = asking.state(page)
+        return state["open"], state["elsewhere"]
+
+    asking.take("ann", [1, 2, 3], 24)
+    asking.answer([Event(image_id=k, kind="label", class_index=0, client="ann", seq=k) for k in (1, 4)])
+    asking._clients["ann"].queue.clear()
+    assert (waiting("ann"), waiting("ben")) == ((38, 0), (38, 2))  # before anything follows the answers
+    asking.answer([Event(image_id=1, kind="undo", client="ann", seq=5)])
+    asking._follow()
+    assert waiting("ann") == (39, 0)
+
+
+def test_a_page_that_shows_no_next_image_is_given_none(asking):
+    assert asking.take("review", [], 0) == []
+    assert asking._clients == {}
+
+
+def test_a_page_that_only_looks_keeps_what_is_on_its_screen(asking):
+    asking.take("ann", [1, 2, 3], 24)
+    for _ in range(2):
+        asking._clients["ann"].seen -= 100
+        asking.state("ann")
+        asking._follow()
+    assert asking._clients["ann"].pinned == {1, 2, 3}

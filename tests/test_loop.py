@@ -152,6 +152,17 @@ def test_skipped_images_come_back_when_nothing_else_is_left(embedded):
     assert {pick.image_id for pick in next_batch(embedded, 10)} == set(learning[:2].tolist())
 
 
+def test_skipped_images_of_the_exam_come_back_after_the_others(embedded):
+    learning, exam = split(embedded)
+    answer(embedded, [*learning, *exam[3:]])
+    embedded.log.append([Event(image_id=int(i), kind="skip") for i in exam[:2]])
+    assert [pick.image_id for pick in next_batch(embedded, 10)] == [exam[2]]
+    answer(embedded, [exam[2]])
+    picks = list(next_batch(embedded, 10))
+    assert {pick.image_id for pick in picks} == set(exam[:2].tolist())
+    assert all(pick.held_out and pick.suggestion is None for pick in picks)
+
+
 def test_images_that_are_gone_are_not_chosen(embedded):
     learning, _ = split(embedded)
     embedded.catalog.image(int(learning[0])).path.unlink()

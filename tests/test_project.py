@@ -163,6 +163,19 @@ def test_the_newest_answer_is_the_label_and_undo_brings_back_the_one_before(proj
     assert [event.kind for event in project.log.since()] == ["label", "label", "undo", "undo"]
 
 
+def test_what_the_answers_would_be_without_the_newest(project):
+    for image_id, name in ((1, "red"), (2, "red"), (2, "blue"), (2, "red"), (3, "blue"), (3, "red")):
+        project.label(image_id, name)
+    project.log.append([Event(image_id=3, kind="undo")])
+    project.log.append([Event(image_id=3, kind="skip")])
+    before = project.log.before(project.log.answers())
+    assert {image_id: (event.id, event.kind) for image_id, event in before.items()} == {
+        2: (3, "label"),
+        3: (5, "label"),
+    }
+    assert project.log.before([]) == {}
+
+
 def test_the_views_for_people_with_sqlite_can_be_read(project):
     project.label(1, "red")
     project.label(1, "blue", by="ann")

@@ -82,6 +82,41 @@ def test_undo_takes_the_answer_back(page):
     assert page.live.project.log.answers() == []
 
 
+def undo(seq, image, **named):
+    return {"seq": seq, "image": image, "kind": "undo", **named}
+
+
+def test_undo_takes_back_what_it_names_and_says_what_is_there_now(page):
+    send(page, label(1, 3, 0), label(2, 3, 1))
+    reply = send(page, undo(3, 3, undoes_seq=2), label(4, 5), undo(5, 5, undoes_seq=4)).json()
+    assert reply["now"] == {"3": {"kind": "label", "class": 0}, "5": None}
+    assert send(page, undo(6, 3, undoes=1)).json()["now"] == {"3": None}
+    assert page.live.project.log.answers() == []
+
+
+@pytest.mark.parametrize("named", [{"undoes_seq": 1}, {"undoes": 1}])
+def test_undo_is_refused_when_somebody_has_answered_since(page, named):
+    send(page, label(1, 3, 0))
+    send(page, label(1, 3, 1), client="other tab", by="ben")
+    reply = send(page, undo(2, 3, **named), label(3, 4))
+    assert reply.status_code == 400
+    assert reply.json() == {
+        "error": "nothing was undone: ben has answered this image since",
+        "seq": 2,
+        "now": {"3": {"kind": "label", "class": 1}},
+    }
+    assert [(event.by, event.class_index) for event in page.live.project.log.answers()] == [("ben", 1)]
+
+
+def test_undo_of_what_was_undone_or_never_stored_is_refused(page):
+    send(page, label(1, 3, 0), label(2, 3, 1), undo(3, 3, undoes_seq=2))
+    for seq, named in enumerate([{"undoes_seq": 2}, {"undoes_seq": 77}, {"undoes": 2}, {"undoes": 10**30}], 4):
+        reply = send(page, undo(seq, 3, **named))
+        assert (reply.status_code, reply.json()["seq"]) == (400, seq)
+        assert reply.json()["now"] == {"3": {"kind": "label", "class": 0}}
+    assert [event.class_index for event in page.live.project.log.answers()] == [0]
+
+
 def test_one_bad_answer_is_named_and_the_ones_before_it_are_kept(page):
     reply = send(page, label(1, 3), label(2, 9999), label(3, 4))
     assert reply.status_code == 400
@@ -209,6 +244,31 @@ def test_recent_answers_of_one_person(page):
     send(page, label(1, 5))
     send(page, label(1, 6), client="other tab", by="ben")
     assert [item["id"] for item in page.get(f"{page.base}/recent", params={"by": "ann"}).json()["items"]] == [5]
+
+
+def test_recent_answers_come_with_what_an_undo_needs(page):
+    send(page, label(1, 5, 0), label(2, 6, 0), client="ben's tab", by="ben")
+    send(page, label(1, 6, 1), label(2, 7, 1), {"seq": 3, "image": 5, "kind": "unsure"})
+    items = page.get(f"{page.base}/recent", params={"by": "ann"}).json()["items"]
+    red, blue = ({"kind": "label", "class": k} for k in (0, 1))
+    assert [(one["id"], one["event"], one["answer"], one["before"]) for one in items] == [
+        (5, 5, {"kind": "unsure"}, red),
+        (7, 4, blue, None),
+        (6, 3, blue, red),
+    ]
+
+
+def test_pages_that_ask_for_no_image_are_given_none_and_one_that_says_goodbye_has_none(page):
+    page.get(f"{page.base}/queue", params={"client": "a review", "n": 0})
+    send(page, label(1, 3), client="an earlier tab", n=0)
+    assert page.live._clients == {}
+    page.get(f"{page.base}/queue", params={"client": "tab", "n": 5})
+    assert list(page.live._clients) == ["tab"]
+    assert page.get(f"{page.base}/state", params={"client": "other"}).json()["elsewhere"] > 5
+    for _ in range(2):
+        reply = page.post(f"{page.base}/goodbye", content=json.dumps({"client": "tab"}), headers=HEADERS)
+        assert reply.status_code == 200
+    assert page.live._clients == {}
 
 
 def test_a_new_class(page):

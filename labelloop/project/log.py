@@ -14,7 +14,7 @@ from labelloop.errors import BadInput
 from labelloop.project.database import now, writing
 from labelloop.types import ANSWERS, Event
 
-COLUMNS = tuple(f.name for f in dataclasses.fields(Event) if f.name != "id")
+COLUMNS = tuple(f.name for f in dataclasses.fields(Event) if f.name not in ("id", "undoes_seq"))
 SQL_COLUMNS = tuple("class" if name == "class_index" else name for name in COLUMNS)
 
 # The live answer of each image: the newest one that no undo points to. `upto` gives the state as of that event.
@@ -35,9 +35,9 @@ class Log:
     def append(self, events: Iterable[Event]) -> list[int]:
         """Write events in one transaction; when this returns they are on disk. Returns their ids.
 
-        An event whose (client, seq) is stored already is not stored twice: its id is returned again. An undo without
-        `undoes` takes back the newest live answer of its image. Raises BadInput, with nothing written, for an event
-        that makes no sense, and NotSaved when the disk refuses.
+        An event whose (client, seq) is stored already is not stored twice: its id is returned again. An undo that names
+        no answer takes back the newest live one of its image; one that a client names must be that. Raises BadInput,
+        with nothing written, for an event that makes no sense, and NotSaved when the disk refuses.
         """
         db = self._db()
         with writing(db):
@@ -56,8 +56,8 @@ class Log:
         stored = self._stored(db, event)
         if stored is not None:
             return stored
-        if event.kind == "undo" and event.undoes is None:
-            event = dataclasses.replace(event, undoes=self._answer_to_undo(db, event.image_id))
+        if event.kind == "undo" and (event.undoes is None or event.client is not None):
+            event = dataclasses.replace(event, undoes=self._answer_to_undo(db, event))
         event = dataclasses.replace(event, at=event.at or now())
         values = [getattr(event, name) for name in COLUMNS]
         marks = ", ".join("?" * len(values))
@@ -77,11 +77,20 @@ class Log:
             raise BadInput(f"answer {event.seq} of this browser tab is stored already, with another content")
         return int(row["id"])
 
-    def _answer_to_undo(self, db: Database, image_id: int) -> int:
-        newest = db.conn.execute(f"{LIVE} AND image_id = :image", {"upto": FOREVER, "image": image_id}).fetchone()[0]
-        if newest is None:
+    def _answer_to_undo(self, db: Database, event: Event) -> int:
+        live = self.answers(image_ids=[event.image_id])
+        if not live:
             raise BadInput("there is nothing to undo: this image has no answer")
-        return int(newest)
+        (newest,), named = live, event.undoes
+        assert newest.id is not None  # noqa: S101  it was read
+        if event.undoes_seq is not None:
+            sql = "SELECT id FROM events WHERE client = ? AND seq = ?"
+            named = next((row[0] for row in db.conn.execute(sql, (event.client, event.undoes_seq))), 0)
+        if named not in (None, newest.id):
+            is_newer = 0 < named < newest.id
+            why = f"{newest.by or 'somebody'} has answered this image since" if is_newer else "that answer is not there"
+            raise BadInput(f"nothing was undone: {why}")
+        return newest.id
 
     def answers(self, *, upto: int | None = None, image_ids: Sequence[int] | None = None) -> list[Event]:
         """The live answer of each image (label, unsure or skip), by image; as of event `upto` when given."""
@@ -90,6 +99,14 @@ class Log:
             sql += f" AND image_id IN ({', '.join(str(int(i)) for i in image_ids)})"
         rows = self._db().conn.execute(f"SELECT * FROM events WHERE id IN ({sql} GROUP BY image_id)", values)  # noqa: S608
         return sorted((_event(row) for row in rows), key=lambda event: event.image_id)
+
+    def before(self, answers: Sequence[Event]) -> dict[int, Event]:
+        """What the live answer of each image would be if these, the present ones, were undone, where there is one."""
+        ids = ", ".join(str(answer.id) for answer in answers)
+        images = ", ".join(str(answer.image_id) for answer in answers)
+        newest = f"{LIVE} AND image_id IN ({images}) AND id NOT IN ({ids}) GROUP BY image_id"
+        rows = self._db().conn.execute(f"SELECT * FROM events WHERE id IN ({newest})", {"upto": FOREVER})  # noqa: S608
+        return {row["image_id"]: _event(row) for row in rows}
 
     def times(self, *, upto: int | None = None, image_ids: Sequence[int] | None = None) -> dict[int, int]:
         """How often each image was given a label or "unsure" that was not undone; only images where that is so."""

@@ -49,7 +49,7 @@ def json_route(work: Callable[[Live, Request, Json], Json]) -> Callable[[Request
         except NotSaved as error:
             return JSONResponse({"error": str(error)}, 507)
         except BadAnswer as error:
-            return JSONResponse({"error": str(error), "seq": error.seq}, 400)
+            return JSONResponse({"error": str(error), "seq": error.seq, "now": error.now}, 400)
         except LabelloopError as error:
             return JSONResponse({"error": str(error)}, 400)
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -62,9 +62,10 @@ def json_route(work: Callable[[Live, Request, Json], Json]) -> Callable[[Request
 class BadAnswer(BadInput):
     """One answer of a request cannot be stored; those before it are."""
 
-    def __init__(self, text: str, seq: int):
+    def __init__(self, text: str, seq: int, now: Json):
         super().__init__(text)
         self.seq = seq
+        self.now = now  # as _now
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
@@ -81,10 +82,11 @@ def answers(live: Live, request: Request, body: Json) -> Json:
             events.append(_event(answer, client, by))
         except (BadInput, KeyError, TypeError, ValueError, OverflowError) as error:
             _store(live, events)
-            raise BadAnswer(f"this answer makes no sense: {error!r}", int(answer["seq"])) from error
+            raise BadAnswer(f"this answer makes no sense: {error!r}", int(answer["seq"]), {}) from error
     _store(live, events)
     acked = max((event.seq or 0 for event in events), default=0)
-    return {"acked": acked, **_queue(live, client, have, n)}
+    now = _now(live, [event.image_id for event in events if event.kind == "undo"])
+    return {"acked": acked, "now": now, **_queue(live, client, have, n)}
 
 
 def _store(live: Live, events: Sequence[Event]) -> None:
@@ -96,7 +98,13 @@ def _store(live: Live, events: Sequence[Event]) -> None:
             try:
                 live.answer([event])
             except BadInput as bad:
-                raise BadAnswer(str(bad), event.seq or 0) from error
+                raise BadAnswer(str(bad), event.seq or 0, _now(live, [event.image_id])) from error
+
+
+def _now(live: Live, image_ids: Sequence[int]) -> Json:
+    """What is on disk for images of which a page may think otherwise, by id."""
+    found = {event.image_id: _said(event) for event in live.project.log.answers(image_ids=image_ids)}
+    return {str(image_id): found.get(image_id) for image_id in image_ids}
 
 
 def _event(answer: Json, client: str, by: str) -> Event:
@@ -114,6 +122,8 @@ def _event(answer: Json, client: str, by: str) -> Event:
         seconds=None if answer.get("seconds") is None else float(answer["seconds"]),
         round=None if answer.get("round") is None else int(answer["round"]),
         strategy=None if answer.get("strategy") is None else _text(answer["strategy"], 100),
+        undoes=None if answer.get("undoes") is None else int(answer["undoes"]),
+        undoes_seq=None if answer.get("undoes_seq") is None else int(answer["undoes_seq"]),
         suggestion=None if answer.get("suggestion") is None else int(answer["suggestion"]),
         probability=None if answer.get("probability") is None else float(answer["probability"]),
         client=client,
@@ -134,7 +144,14 @@ def _text(value: Any, longest: int) -> str:
 @json_route
 def state(live: Live, request: Request, body: Json) -> Json:
     """GET: where the project stands."""
-    return live.state()
+    return live.state(request.query_params.get("client", ""))
+
+
+@json_route
+def goodbye(live: Live, request: Request, body: Json) -> Json:
+    """POST: a page is closed, and others may have its images."""
+    live.forget(_text(body["client"], 64))
+    return {}
 
 
 @json_route
@@ -146,7 +163,7 @@ def queue(live: Live, request: Request, body: Json) -> Json:
 
 def _queue(live: Live, client: str, have: Sequence[int], n: int) -> Json:
     picks = live.take(client, have, min(n, 500))
-    return {"items": items(live, picks, live.chosen_by), "state": live.state()}
+    return {"items": items(live, picks, live.chosen_by), "state": live.state(client)}
 
 
 @json_route
@@ -159,10 +176,15 @@ def reserve(live: Live, request: Request, body: Json) -> Json:
 
 @json_route
 def recent(live: Live, request: Request, body: Json) -> Json:
-    """GET: one person's latest answers, newest first."""
+    """GET: one person's latest answers, newest first, with their events and the answers that they took the place of."""
     by, n = request.query_params.get("by", ""), min(int(request.query_params.get("n", 50)), 500)
     events = live.project.log.latest(n, by=by, answers_only=True)
-    return {"items": answered_items(live, [event.image_id for event in events])}
+    before = live.project.log.before(events)
+    told = [
+        {"answer": _said(event), "event": event.id, "before": _said(before.get(event.image_id))} for event in events
+    ]
+    shown = answered_items(live, [event.image_id for event in events])
+    return {"items": [item | more for item, more in zip(shown, told, strict=True)]}
 
 
 @json_route
@@ -271,6 +293,12 @@ def top(probabilities: Any, k: int = 10) -> list[tuple[int, float]]:
     return [(int(j), round(float(probabilities[j]), 4)) for j in order]
 
 
+def _said(event: Event | None) -> Json | None:
+    if event is None:
+        return None
+    return {"kind": event.kind} | ({"class": event.class_index} if event.kind == "label" else {})
+
+
 def _answer(board: Any, row: int) -> Json | None:
     kind = (None, "label", "unsure", "skip")[board.state[row]]
     if kind is None:
@@ -345,6 +373,7 @@ def routes() -> list[Route]:
     return [
         Route("/ll/static/{version}/{name}", static),
         Route("/ll/{key}/state", state),
+        Route("/ll/{key}/goodbye", goodbye, methods=["POST"]),
         Route("/ll/{key}/queue", queue),
         Route("/ll/{key}/reserve", reserve),
         Route("/ll/{key}/recent", recent),

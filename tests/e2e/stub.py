@@ -54,6 +54,7 @@ class Project:
     job: dict[str, Any] | None = None
     log: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    given: dict[int, list[int]] = field(default_factory=dict)  # the events of these answers, counted from 1
     flagged: set[int] = field(default_factory=set)
     notes: dict[int, str] = field(default_factory=dict)
     seqs: dict[str, set[int]] = field(default_factory=dict)
@@ -63,6 +64,8 @@ class Project:
     exam_every: int = 10
     again: set[int] = field(default_factory=set)  # to be asked about once more, when they have one answer
     reserve: list[int] = field(default_factory=list)  # the reserve as it was last handed out
+    elsewhere: set[int] = field(default_factory=set)  # images that another page has
+    kept: dict[str, list[int]] = field(default_factory=dict)  # what each open page said that it has
 
     def is_exam(self, image: int) -> bool:
         return self.exam_every > 0 and image % self.exam_every == 0
@@ -82,19 +85,39 @@ class Project:
         if answer["seq"] in seen:
             return
         seen.add(answer["seq"])
-        self.log.append({"client": client, "by": by, **answer})
         image, kind = answer["image"], answer["kind"]
+        if kind == "undo" and not self.stands(client, answer):
+            raise ValueError(f"{self.newest(image)['by']} has answered this image since")
+        self.log.append({"client": client, "by": by, **answer})
         if kind in {"label", "unsure", "skip"}:
             new = {"kind": kind, "class": answer["class"]} if kind == "label" else {"kind": kind}
             self.answers.setdefault(image, []).append(new)
+            self.given.setdefault(image, []).append(len(self.log))
         elif kind == "undo" and self.answers.get(image):
             self.answers[image].pop()
+            self.given[image].pop()
         elif kind == "flag":
             self.flagged.add(image)
         elif kind == "unflag":
             self.flagged.discard(image)
         elif kind == "note":
             self.notes[image] = answer["note"]
+
+    def newest(self, image: int) -> dict[str, Any]:
+        """The event of the log that is the answer of this image."""
+        return self.log[self.given[image][-1] - 1]
+
+    def stands(self, client: str, undo: dict[str, Any]) -> bool:
+        """Whether what is taken back is the answer of its image."""
+        if undo["undoes_seq"] is None:
+            return bool(undo["undoes"] == self.given[undo["image"]][-1])
+        newest = self.newest(undo["image"])
+        return (newest["client"], newest["seq"]) == (client, undo["undoes_seq"])
+
+    def recent(self, image: int) -> dict[str, Any]:
+        """An answered image, with what an undo needs."""
+        before = self.answers[image][:-1]
+        return {**self.item(image), "event": self.given[image][-1], "before": before[-1] if before else None}
 
     def acked(self, client: str) -> int:
         seen = self.seqs.get(client, set())
@@ -117,7 +140,12 @@ class Project:
             "note": self.notes.get(image, ""),
         }  # fmt: skip
 
-    def queue(self, have: list[int], n: int) -> list[dict[str, Any]]:
+    def queue(self, client: str, have: list[int], n: int) -> list[dict[str, Any]]:
+        if n:
+            self.kept[client] = have
+        return self.upcoming([*have, *self.elsewhere], n)
+
+    def upcoming(self, have: list[int], n: int) -> list[dict[str, Any]]:
         ready = range(1, (self.images if self.embedded is None else self.embedded) + 1)
         again = [self.blind(i) for i in sorted(self.again.difference(have)) if len(self.answers.get(i, [])) == 1]
         return [*again, *(self.item(i) for i in islice((i for i in ready if i not in have and not self.answer(i)), n))]
@@ -129,7 +157,7 @@ class Project:
 
     def draw_reserve(self, n: int) -> list[dict[str, Any]]:
         """Open images, none of them held out or among those that the queue hands out next."""
-        queued = {item["id"] for item in self.queue([], 40)}
+        queued = {item["id"] for item in self.upcoming([], 40)}
         ready = range(1, self.images + 1)
         free = [i for i in ready if not (self.answer(i) or self.is_exam(i) or i in queued)]
         self.reserve = random.Random(1).sample(free, min(n, len(free)))
@@ -146,6 +174,7 @@ class Project:
             "classes": self.classes, "images": self.images, "unreadable": 0,
             "first_names": [self.first_names.get(i, name) for i, name in enumerate(self.classes)],
             "embedded": self.images if self.embedded is None else self.embedded,
+            "open": self.images - len(kinds), "elsewhere": len(self.elsewhere),
             "labeled": len(labels), "counts": [list(labels.values()).count(k) for k in range(len(self.classes))],
             "unsure": kinds.count("unsure"), "flagged": len(self.flagged),
             "exam": {"n": n, "wanted": 20, "accuracy": 0.91 if enough else None,
@@ -187,8 +216,12 @@ def routes(project: Project) -> list[Any]:
     def queue(request: Request) -> Response:
         time.sleep(project.delay)
         have = [int(i) for i in request.query_params.get("have", "").split(",") if i]
-        items = project.queue(have, int(request.query_params["n"]))
+        items = project.queue(request.query_params["client"], have, int(request.query_params["n"]))
         return JSONResponse({"items": items, "state": project.state()})
+
+    async def goodbye(request: Request) -> Response:
+        project.kept.pop((await request.json())["client"], None)
+        return JSONResponse({})
 
     def reserve(request: Request) -> Response:
         return JSONResponse({"items": project.draw_reserve(int(request.query_params["n"]))})
@@ -203,9 +236,15 @@ def routes(project: Project) -> list[Any]:
             if answer["kind"] == "label" and not 0 <= answer["class"] < len(project.classes):
                 project.seqs.setdefault(body["client"], set()).add(answer["seq"])
                 return JSONResponse({"error": "there is no such class", "seq": answer["seq"]}, 400)
-            project.take(body["client"], body["by"], answer)
-        items = project.queue(body["have"], body["n"])
-        return JSONResponse({"acked": project.acked(body["client"]), "items": items, "state": project.state()})
+            try:
+                project.take(body["client"], body["by"], answer)
+            except ValueError as error:
+                now = {answer["image"]: project.answer(answer["image"])}
+                return JSONResponse({"error": str(error), "seq": answer["seq"], "now": now}, 400)
+        items = project.queue(body["client"], body["have"], body["n"])
+        now = {one["image"]: project.answer(one["image"]) for one in body["answers"] if one["kind"] == "undo"}
+        acked = project.acked(body["client"])
+        return JSONResponse({"acked": acked, "now": now, "items": items, "state": project.state()})
 
     async def classes(request: Request) -> Response:
         name = (await request.json())["name"].strip()
@@ -236,7 +275,7 @@ def routes(project: Project) -> list[Any]:
 
     def recent(request: Request) -> Response:
         images = project.review("all", None, "new")[: int(request.query_params["n"])]
-        return JSONResponse({"items": [project.item(i) for i in images]})
+        return JSONResponse({"items": [project.recent(i) for i in images]})
 
     def review(request: Request) -> Response:
         ask = request.query_params
@@ -258,7 +297,7 @@ def routes(project: Project) -> list[Any]:
 
     return [
         Route("/", page), Route(f"{BASE}/state", state), Route(f"{BASE}/queue", queue),
-        Route(f"{BASE}/reserve", reserve),
+        Route(f"{BASE}/reserve", reserve), Route(f"{BASE}/goodbye", goodbye, methods=["POST"]),
         Route(f"{BASE}/answers", answers, methods=["POST"]), Route(f"{BASE}/classes", classes, methods=["POST"]),
         Route(f"{BASE}/classes/{{index:int}}", rename, methods=["POST"]),
         Route(f"{BASE}/jobs", jobs, methods=["POST"]), Route(f"{BASE}/recent", recent), Route(f"{BASE}/review", review),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from conftest import Errors, Stops
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 from stub import Project, Server, routes
 
 from labelloop.ui.component import static_version
@@ -107,6 +107,53 @@ def test_undo_works_after_a_reload(page: Page, stub: Stub) -> None:
     expect_image(page, 2)
     saved(page)
     assert project.labels() == {1: 0}
+
+
+def test_undo_after_a_reload_brings_back_the_answer_before(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    press(page, "1", "ArrowLeft", "2")
+    saved(page)
+    page.reload()
+    expect_image(page, 2)
+    expect(page.locator(".cell.labeled")).to_have_count(1)
+    press(page, "z")
+    expect_image(page, 1)
+    expect(page.locator(".badge")).to_have_text("answered: rust")
+    saved(page)
+    assert project.labels() == {1: 0}
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_undo_never_takes_back_what_somebody_else_said(page: Page, stub: Stub, errors: Errors, reload: bool) -> None:
+    errors.expected += OFFLINE
+    project = open_page(page, stub())
+    press(page, "1")
+    saved(page)
+    if reload:
+        page.reload()
+        expect_image(page, 2)
+        expect(page.locator(".cell.labeled")).to_have_count(1)
+    project.take("other", "ben", {"seq": 1, "image": 1, "kind": "label", "class": 2})
+    press(page, "z")
+    expect(page.locator(".trouble")).to_have_text("one answer was not taken: ben has answered this image since")
+    expect_image(page, 1)
+    expect(page.locator(".badge")).to_have_text("answered: healthy")
+    saved(page)
+    assert project.labels() == {1: 2}
+
+
+def test_undo_shows_what_is_on_disk(page: Page, stub: Stub) -> None:
+    """The page does not know of ben's answer when it gives its own."""
+    server = stub()
+    server.project.take("before", "bob", {"seq": 1, "image": 1, "kind": "label", "class": 0})
+    project = open_page(page, server, "?mode=review")
+    project.take("other", "ben", {"seq": 1, "image": 1, "kind": "label", "class": 1})
+    expect(tile(page, 0).locator(".chip")).to_have_text("rust")
+    tile(page, 0).click()
+    press(page, "3", "z")
+    saved(page)
+    expect(tile(page, 0).locator(".chip")).to_have_text("mildew")
+    assert project.labels() == {1: 1}
 
 
 def test_looking_back_and_correcting_returns_to_the_flow(page: Page, stub: Stub) -> None:
@@ -555,6 +602,41 @@ def test_everything_labeled_is_a_friendly_end(page: Page, stub: Stub) -> None:
     expect_image(page, 3)
 
 
+def test_what_another_page_has_is_not_said_to_be_labeled(page: Page, stub: Stub) -> None:
+    server = stub(images=5, elsewhere={4, 5})
+    open_page(page, server)
+    press(page, "1", "2", "1")
+    expect(page.locator(".stage h2")).to_have_text("2 images are with another page")
+    server.project.elsewhere.clear()
+    expect_image(page, 4)
+
+
+def test_a_page_that_is_left_gives_its_images_back(page: Page, stub: Stub) -> None:
+    server = stub()
+    project = open_page(page, server)
+    (before,) = project.kept
+    open_page(page, server)
+    (now,) = project.kept
+    assert now != before
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/goodbye")):
+        page.evaluate("page.destroy()")
+    assert project.kept == {}
+
+
+def test_a_page_that_is_left_with_an_answer_under_way_gives_its_images_back(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    held: list[Route] = []
+    page.route("**/answers", lambda route: held.append(route))
+    with page.expect_request("**/answers"):
+        press(page, "1")
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/goodbye")):
+        page.evaluate("page.destroy()")
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/goodbye")):
+        held[0].continue_()
+    assert said(project) == [(1, "label", 0)]
+    assert project.kept == {}
+
+
 def test_no_image_on_screen_means_no_label(page: Page, stub: Stub) -> None:
     job = {"kind": "embed", "state": "running", "done": 3, "total": 200, "message": "", "seconds_left": 12}
     server = stub(embedded=0, job=job)
@@ -597,6 +679,28 @@ def test_click_shift_click_and_one_key_for_all(page: Page, stub: Stub) -> None:
     expect(page.locator(".tile.labeled")).to_have_count(0)
     saved(page)
     assert project.labels() == {}
+
+
+def test_what_the_grid_shows_is_nobody_elses(page: Page, stub: Stub) -> None:
+    project = open_grid(page, stub())
+    tile(page, 2).click()
+    press(page, "1")
+    saved(page)
+    (kept,) = project.kept.values()
+    assert sorted(kept)[:20] == [1, 2, *range(4, 22)]
+    press(page, "g", "2")
+    saved(page)
+    assert [len(kept) for kept in project.kept.values()] == [4]
+
+
+def test_the_grid_shows_the_last_images_though_the_page_has_them_already(page: Page, stub: Stub) -> None:
+    project = open_grid(page, stub(images=24))
+    project.images = 28
+    tile(page, 0).click()
+    tile(page, 23).click(modifiers=["Shift"])
+    press(page, "1")
+    saved(page)
+    expect(tile(page, 27)).to_be_visible()
 
 
 def test_rubber_band_selects_what_it_touches(page: Page, stub: Stub) -> None:

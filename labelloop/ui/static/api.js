@@ -1,11 +1,15 @@
 // The server, as functions. Knows addresses and errors, keeps no state.
 
-/** The server answered, and said no. `status` is the HTTP status, `seq` the one answer it is about, if it is. */
+/**
+ * The server answered, and said no. `status` is the HTTP status; `seq` the one answer it is about, if it is, and `now`
+ * what is on disk of that image.
+ */
 export class Refused extends Error {
-  constructor(text, status, seq) {
+  constructor(text, status, { seq, now } = {}) {
     super(text);
     this.status = status;
     this.seq = seq;
+    this.now = now;
   }
 }
 
@@ -29,8 +33,12 @@ export class Api {
     return `${this.base}/full/${id}`;
   }
 
-  state() {
-    return this.#get("state");
+  state(client) {
+    return this.#get("state", { client });
+  }
+
+  goodbye(client) {
+    return this.#post("goodbye", { client });
   }
 
   queue(client, have, n) {
@@ -96,7 +104,7 @@ async function ask(url, options, timeout = 15_000) {
   }
   const answer = parse(body);
   if (response.ok && answer) return answer;
-  throw new Refused(answer?.error ?? `the server answered ${response.status}`, response.status, answer?.seq);
+  throw new Refused(answer?.error ?? `the server answered ${response.status}`, response.status, answer ?? {});
 }
 
 function parse(body) {

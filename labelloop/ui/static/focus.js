@@ -193,6 +193,9 @@ export class Focus {
     if (phase === "empty") return ["No images here yet", "Add a folder of images to this project first."];
     if (phase === "preparing") return preparing(state);
     if (phase === "done") return done(state);
+    if (phase === "elsewhere") return elsewhere(state);
+    if (phase === "passed over")
+      return ["No image is left to show", `${state.open} have no answer, but the strategy leaves them out.`];
     if (phase === "stuck")
       return [
         "No image is ready",
@@ -211,6 +214,11 @@ function preparing({ job }) {
   const left = job.seconds_left ? `, about ${plural(job.seconds_left, "second")} left` : "";
   const text = `${job.done.toLocaleString("en")} of ${job.total.toLocaleString("en")}${left}. The first ones appear in a moment.`;
   return ["Getting to know the images", text, { key: share, nodes: [bar] }];
+}
+
+function elsewhere({ elsewhere: n }) {
+  const title = `${plural(n, "image")} ${n === 1 ? "is" : "are"} with another page`;
+  return [title, "What has no answer when that page is closed comes here."];
 }
 
 function done(state) {

@@ -51,7 +51,8 @@ class Labeler {
       closed: () => this.data.reopen?.(),
     };
     const wanted = data.mode === "review" ? 0 : QUEUE;
-    this.session = new Session({ api: this.api, base: data.base, by: data.by, wanted, on });
+    const held = () => (this.view === "grid" ? this.many.held() : []);
+    this.session = new Session({ api: this.api, base: data.base, by: data.by, wanted, held, on });
     this.view = data.mode === "review" ? "grid" : "focus";
     this.#build(root);
     document.addEventListener("keydown", this.#key, { capture: true });

@@ -34,10 +34,13 @@ export class Many {
 
   /** Starts over: with the images that come next, or with the review as filtered. */
   open() {
-    const { timeline } = this.session;
-    const next = [timeline.current, ...timeline.ahead()].filter((item) => item && !item.answer);
     this.trouble = null;
-    this.grid.reset(this.isReview ? [] : next);
+    this.grid.reset(this.isReview ? [] : this.#next());
+  }
+
+  /** Ids of the images that wait for an answer here. */
+  held() {
+    return this.grid.items.filter((item) => !item.answer).map((item) => item.id);
   }
 
   /** Shows the newest truth; asks for more images when all of these have an answer. */
@@ -78,9 +81,15 @@ export class Many {
     this.on.toast(`${plural(items.length, "image")} ${isFlagged ? "flagged" : "not flagged any more"}`);
   }
 
-  #loadNext() {
-    const have = this.grid.items.filter((item) => !item.answer).map((item) => item.id);
-    return this.session.more(have, NEXT_LOAD);
+  #next() {
+    const { timeline } = this.session;
+    return [timeline.current, ...timeline.ahead()].filter((item) => item && !item.answer);
+  }
+
+  /** What this page has already goes before what it asks for: nobody else is shown it. */
+  async #loadNext() {
+    const own = this.#next().filter((item) => !this.grid.has(item.id));
+    return own.length ? own : this.session.more(NEXT_LOAD);
   }
 
   async #loadReview() {

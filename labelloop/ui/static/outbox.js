@@ -24,7 +24,7 @@ export class Outbox {
   #timer = null;
   #wait = FIRST_WAIT;
 
-  /** send(body, timeout) -> reply; on: {acked(seq, reply), changed(), refused(text)} */
+  /** send(body, timeout) -> reply; on: {acked(seq, reply), changed(), refused(text, seq, now)}, seq if it is one of ours */
   constructor({ base, by, send, on }) {
     this.#base = base;
     this.#by = by;
@@ -112,7 +112,8 @@ export class Outbox {
     if (bad) {
       this.#drop(lane, (answer) => answer === bad);
       this.trouble = null;
-      this.#on.refused(`one answer was not taken: ${error.message}`);
+      const own = lane.client === this.client ? bad.seq : null;
+      this.#on.refused(`one answer was not taken: ${error.message}`, own, error.now);
       return;
     }
     this.trouble = { text: error.message, lost: !(error instanceof Refused) };

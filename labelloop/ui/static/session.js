@@ -19,7 +19,8 @@ export class Session {
   #wanted; // images to ask for; 0 for a page that shows no next image
   #by;
   #on;
-  #strokes = []; // [[{item, before}]], or [[{item, flagged}]] as it was: one step of undo each
+  #held; // ids of what is on screen besides the timeline
+  #strokes = []; // [[{item, before, named}]], or [[{item, flagged}]] as it was: one step of undo each
   #unsaved = new Set(); // items with an answer that is not on disk yet
   #items = new Map(); // id -> item, all that was ever sent to this page
   #asking = false;
@@ -28,23 +29,28 @@ export class Session {
   #closed = false;
   #begun = false;
 
-  /** on: {changed(), saved(acked), refused(text), closed()}; closed: the server runs, but does not know the project */
-  constructor({ api, base, by, wanted, on }) {
+  /**
+   * held() -> ids of images that are shown besides the timeline's.
+   * on: {changed(), saved(acked), refused(text), closed()}; closed: the server runs, but does not know the project
+   */
+  constructor({ api, base, by, wanted, held, on }) {
     this.#api = api;
     this.#wanted = wanted;
     this.#by = by;
+    this.#held = held;
     this.#on = on;
     this.outbox = new Outbox({
       base,
       by,
       send: (body, timeout) => this.#send(body, timeout),
-      on: { acked: this.#acked, changed: () => on.changed(), refused: (text) => on.refused(text) },
+      on: { acked: this.#acked, changed: () => on.changed(), refused: this.#refused },
     });
   }
 
   /** Sends what waits from before, then asks for the first images and for this person's latest answers. */
   async start() {
     document.addEventListener("visibilitychange", this.#poll);
+    window.addEventListener("pagehide", this.#leave);
     await this.outbox.adopt();
     if (this.#closed) return;
     await this.#ask(this.#begin);
@@ -52,12 +58,12 @@ export class Session {
   }
 
   #begin = async () => {
-    this.#take(await this.#api.queue(this.outbox.client, this.timeline.have(), this.#wanted));
+    this.#take(await this.#queue(this.#wanted));
     this.#on.changed();
     const past = (await this.#api.recent(this.#by, 50)).items.reverse().map((item) => this.same(item));
     this.timeline.addPast(past);
     const answered = past.filter((item) => item.answer);
-    this.#strokes.unshift(...answered.map((item) => [{ item, before: null }]));
+    this.#strokes.unshift(...answered.map((item) => [{ item, before: item.before, named: { undoes: item.event } }]));
     this.#begun = true;
   };
 
@@ -65,8 +71,15 @@ export class Session {
     this.#closed = true;
     clearTimeout(this.#timer);
     document.removeEventListener("visibilitychange", this.#poll);
+    window.removeEventListener("pagehide", this.#leave);
     this.outbox.close();
+    this.#leave();
   }
+
+  /** Others may have the images of this page. Where nobody hears it, the server finds out after a while. */
+  #leave = () => {
+    if (this.#wanted) this.#api.goodbye(this.outbox.client).catch(() => {});
+  };
 
   get classes() {
     return this.state?.classes ?? [];
@@ -110,27 +123,26 @@ export class Session {
    * Returns the last number given.
    */
   answer(items, answerOf, { source = "human", seconds = null } = {}) {
-    this.#strokes.push(items.map((item) => ({ item, before: item.answer })));
+    const stroke = items.map((item) => {
+      const before = item.answer;
+      item.answer = answerOf(item);
+      return { item, before, named: { undoes_seq: this.#push(item, { ...item.answer, source, seconds }) } };
+    });
+    this.#strokes.push(stroke);
     if (this.#strokes.length > UNDO_STEPS) this.#strokes.shift();
-    let seq = 0;
-    for (const item of items) {
-      const answer = answerOf(item);
-      seq = this.#push(item, { ...answer, source, seconds });
-      item.answer = answer;
-    }
-    return seq;
+    return stroke.at(-1)?.named.undoes_seq ?? 0;
   }
 
   /** Takes back the last step. Returns its images, oldest first, or null when there is nothing left. */
   undo() {
     const stroke = this.#strokes.pop();
     if (!stroke) return null;
-    for (const { item, before, flagged } of stroke) {
+    for (const { item, before, named, flagged } of stroke) {
       if (flagged !== undefined) {
         this.#setFlag(item, flagged);
         continue;
       }
-      this.#push(item, { kind: "undo" });
+      this.#push(item, { kind: "undo", ...named });
       item.answer = before;
     }
     return stroke.map(({ item }) => item);
@@ -179,21 +191,23 @@ export class Session {
   }
 
   /** More images for the grid, beyond those it has. */
-  async more(have, n) {
-    const reply = await this.#api.queue(this.outbox.client, have, n);
+  async more(n) {
+    const reply = await this.#queue(n);
     this.#know(reply.state);
     const items = reply.items.map((item) => (item.again ? this.#next(item) : this.same(item)));
     return items.filter((item) => !item.answer);
   }
 
-  /** What to show when there is no image: "connecting", "empty", "preparing", "stuck", "looking" or "done". */
+  /** What to show when there is no image: a word for each of these reasons. */
   get phase() {
     const { state } = this;
     if (!state) return "connecting";
     if (state.job?.kind === "embed" && isActive(state.job)) return "preparing";
     if (!state.images) return "empty";
     if (!this.#dry || this.outbox.waiting || this.#asking) return "looking";
-    return state.embedded + state.unreadable >= state.images ? "done" : "stuck";
+    if (!state.open) return "done";
+    if (state.elsewhere) return "elsewhere";
+    return state.embedded < state.images ? "stuck" : "passed over";
   }
 
   #push(item, event) {
@@ -207,19 +221,52 @@ export class Session {
       seconds: event.seconds ?? null,
       round: item.round ?? null,
       strategy: item.strategy ?? null,
+      undoes: event.undoes ?? null,
+      undoes_seq: event.undoes_seq ?? null,
       ...shownGuess(item),
     });
     return item.seq;
   }
 
   #send(body, timeout) {
-    const own = body.client === this.outbox.client;
-    const wish = own ? { have: this.timeline.have(), n: this.#wanted } : { have: [], n: 0 };
-    return this.#api.answers({ ...body, ...wish }, timeout);
+    const own = body.client === this.outbox.client && !this.#closed;
+    const wish = own ? { have: this.#have(), n: this.#wanted } : { have: [], n: 0 };
+    return this.#keeps(this.#api.answers({ ...body, ...wish }, timeout));
+  }
+
+  #queue(n) {
+    return this.#keeps(this.#api.queue(this.outbox.client, this.#have(), n));
+  }
+
+  /** Ids of the images that nobody else may have. */
+  #have() {
+    return [...new Set([...this.timeline.have(), ...this.#held()])];
+  }
+
+  /** The server keeps images for who asks: one that it heard late keeps none. */
+  async #keeps(question) {
+    try {
+      return await question;
+    } finally {
+      if (this.#closed) this.#leave();
+    }
+  }
+
+  #refused = (text, seq, now) => {
+    this.#settle((item) => item.seq === seq, now);
+    this.#on.refused(text);
+  };
+
+  /** Nothing of these is on its way any more. Where the server says what it has on disk, that is shown. */
+  #settle(isDone, now = {}) {
+    for (const item of [...this.#unsaved].filter(isDone)) {
+      this.#unsaved.delete(item);
+      if (item.id in now && !item.again) item.answer = now[item.id];
+    }
   }
 
   #acked = (acked, reply) => {
-    for (const item of this.#unsaved) if (item.seq <= acked) this.#unsaved.delete(item);
+    this.#settle((item) => item.seq <= acked, reply.now);
     this.trouble = null;
     this.#take(reply);
     this.#on.saved(acked);
@@ -242,7 +289,8 @@ export class Session {
 
   #take(reply) {
     this.#know(reply.state);
-    this.timeline.merge(reply.items.map((item) => this.#next(item)).filter((item) => item && !item.answer));
+    const fresh = reply.items.map((item) => this.#next(item)).filter((item) => item && !item.answer);
+    this.timeline.merge(fresh, this.#held());
     this.#dry = this.timeline.ahead().length < LOW;
   }
 
@@ -262,9 +310,7 @@ export class Session {
   }
 
   #fetchQueue() {
-    return this.#ask(async () =>
-      this.#take(await this.#api.queue(this.outbox.client, this.timeline.have(), this.#wanted)),
-    );
+    return this.#ask(async () => this.#take(await this.#queue(this.#wanted)));
   }
 
   /** Runs one question to the server; a failure is told, and the poll asks again. */
@@ -300,7 +346,7 @@ export class Session {
     const version = this.state?.version;
     if (!this.#begun) await this.#ask(this.#begin);
     else if (this.timeline.ahead().length < LOW) await this.#fetchQueue();
-    else await this.#ask(async () => this.#know(await this.#api.state()));
+    else await this.#ask(async () => this.#know(await this.#api.state(this.outbox.client)));
     if (version !== undefined && this.state?.version !== version) await this.#fetchQueue();
     this.#schedule();
   };

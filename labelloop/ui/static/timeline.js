@@ -35,11 +35,11 @@ export class Timeline {
     this.at += fresh.length;
   }
 
-  /** Replaces all but what is kept by the server's freshest choice. */
-  merge(fresh) {
+  /** Replaces all but what is kept, here or as one of the ids in `held`, by the server's freshest choice. */
+  merge(fresh, held = []) {
     const kept = this.#kept();
     const current = this.current;
-    const items = this.items.filter((item) => kept.has(item));
+    const items = this.items.filter((item) => kept.has(item) || held.includes(item.id));
     const known = new Set(items.map((item) => item.id));
     items.push(...fresh.filter((item) => !known.has(item.id)));
     this.items = items;
