@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,9 @@ def test_a_newer_schema_is_refused(project):
         Project(project.folder)
 
 
-def test_the_oldest_schema_is_brought_up_to_date_with_its_answers(tmp_path, photos):
-    """The first schema, written down as it was, with an answer in it, opens in this version."""
+@pytest.fixture
+def oldest(tmp_path):
+    """The folder of a project of the first schema, written down as it was, with an answer in it."""
     (tmp_path / "old").mkdir()
     db = Database(tmp_path / "old" / "project.db")
     for statement in FIRST.split(";;"):
@@ -141,10 +143,26 @@ def test_the_oldest_schema_is_brought_up_to_date_with_its_answers(tmp_path, phot
     db["events"].insert(event)
     db["jobs"].insert({"id": 1, "kind": "embed", "at": "2026-11-20T10:00:00Z", "state": "done"})
     db.close()
-    with Project(tmp_path / "old") as project:
+    return tmp_path / "old"
+
+
+def test_the_oldest_schema_is_brought_up_to_date_with_its_answers(oldest):
+    with Project(oldest) as project:
         assert project.jobs.get(1).event is None
         assert [(e.image_id, e.class_index, e.by) for e in project.log.answers()] == [(1, 1, "ann")]
         assert not steps.pending(project.db)
+
+
+def test_an_old_project_may_be_opened_by_many_at_once(oldest):
+    at_once = threading.Barrier(8)
+
+    def open_it(_):
+        at_once.wait(60)
+        with Project(oldest) as project:
+            return len(steps.pending(project.db))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(open_it, range(8))) == [0] * 8
 
 
 # -- the log --------------------------------------------------------------------------------------------------------
