@@ -384,7 +384,8 @@ def test_one_bad_answer_does_not_hold_up_the_others(page: Page, stub: Stub, erro
 def test_a_key_that_bounces_does_not_label_an_image_nobody_saw(page: Page, stub: Stub) -> None:
     project = open_page(page, stub())
     page.evaluate("""() => {
-      for (const key of "12") document.body.dispatchEvent(new KeyboardEvent("keydown", { key, composed: true }));
+      const events = [..."12"].map((key) => new KeyboardEvent("keydown", { key, composed: true }));
+      for (const event of events) document.body.dispatchEvent(event); // made at the same time: pressed at the same time
     }""")
     expect(page.locator(".toast")).to_have_text("wait for the image")
     expect_image(page, 2)
