@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelloop import embedded, weights
-from labelloop.cores import one_thread
 from labelloop.errors import BadInput, BadWeights
 from labelloop.folding import folded
 from labelloop.types import Floats
@@ -81,10 +80,6 @@ class Embedded(Backbone):
     size = embedded.SIDE
     weights_id = embedded.VERSION
     batch = 64
-
-    def shared_by(self, threads: int) -> AbstractContextManager[None]:
-        """BLAS has one thread: the network is too small for more, which took 4 times as long on a busy machine."""
-        return one_thread()
 
     def prepare(self, image: Image) -> Floats:
         """The features themselves: they need no batch."""

@@ -9,7 +9,7 @@ from labelloop import worker
 from labelloop.features import FeatureStore
 from labelloop.live import Live
 from labelloop.project import Project
-from labelloop.server.routes import items
+from labelloop.server.items import items
 from labelloop.types import Event
 from tests.conftest import draw, embed_by_color, truth, wait_until
 

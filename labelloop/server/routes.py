@@ -12,27 +12,22 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from labelloop import worker
-from labelloop.board import Board
 from labelloop.errors import BadInput, LabelloopError, NotSaved
-from labelloop.learning import Learned
 from labelloop.live import Live
-from labelloop.loop import EXAM, EXAM_REASON
-from labelloop.reasons import nearest_labeled
 from labelloop.server import desk
+from labelloop.server.items import Json, answered_items, items, reviewed, said
 from labelloop.server.pictures import SIZES, picture
-from labelloop.types import Bools, Event, Pick
+from labelloop.types import Event
 from labelloop.ui.component import STATIC, static_version
 
 log = logging.getLogger(__name__)
 
-Json = dict[str, Any]
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 KINDS = ("label", "unsure", "skip", "flag", "unflag", "note", "undo")
 
@@ -103,7 +98,7 @@ def _store(live: Live, events: Sequence[Event]) -> None:
 
 def _now(live: Live, image_ids: Sequence[int]) -> Json:
     """What is on disk for images of which a page may think otherwise, by id."""
-    found = {event.image_id: _said(event) for event in live.project.log.answers(image_ids=image_ids)}
+    found = {event.image_id: said(event) for event in live.project.log.answers(image_ids=image_ids)}
     return {str(image_id): found.get(image_id) for image_id in image_ids}
 
 
@@ -180,9 +175,7 @@ def recent(live: Live, request: Request, body: Json) -> Json:
     by, n = request.query_params.get("by", ""), min(int(request.query_params.get("n", 50)), 500)
     events = live.project.log.latest(n, by=by, answers_only=True)
     before = live.project.log.before(events)
-    told = [
-        {"answer": _said(event), "event": event.id, "before": _said(before.get(event.image_id))} for event in events
-    ]
+    told = [{"answer": said(event), "event": event.id, "before": said(before.get(event.image_id))} for event in events]
     shown = answered_items(live, [event.image_id for event in events])
     return {"items": [item | more for item, more in zip(shown, told, strict=True)]}
 
@@ -194,116 +187,6 @@ def review(live: Live, request: Request, body: Json) -> Json:
     found = reviewed(live, wanted.get("show", "all"), wanted.get("class"), wanted.get("order", "new"))
     offset, n = int(wanted.get("offset", 0)), min(int(wanted.get("n", 200)), 500)
     return {"total": len(found), "items": answered_items(live, found[offset : offset + n])}
-
-
-def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list[int]:
-    """Ids of answered images that fit a filter, in order."""
-    board, learned = live.board, _model_for(live.board, live.learned)
-    labeled = board.label >= 0
-    by_model = np.full(len(labeled), -1) if learned is None else learned.probabilities.argmax(1)
-    filters: dict[str, Callable[[], Bools]] = {
-        "all": lambda: board.state > 0,
-        "class": lambda: board.label == int(class_index or 0),
-        # Correcting the exam just where the model errs would make the model look better than it is.
-        "disagree": lambda: labeled & ~board.held_out & (by_model >= 0) & (by_model != board.label),
-        "unsure": lambda: board.state == 2,
-        "skipped": lambda: board.state == 3,
-        "exam": lambda: labeled & board.held_out,
-        "flagged": lambda: np.isin(np.arange(1, len(labeled) + 1), list(live.project.log.flagged())),
-    }
-    if show not in filters:
-        raise BadInput(f"there is no filter {show!r}; there are {', '.join(filters)}")
-    wanted = set((np.flatnonzero(filters[show]()) + 1).tolist())
-    if order == "doubt" and learned is not None:
-        p = learned.probabilities[np.arange(len(labeled)), board.label]
-        # Unsure and skipped ones first; the exam last, for the order must not tell what the model says of it.
-        sure = np.where(board.held_out, 1.0, np.where(labeled, p, 0.0))
-        return sorted(wanted, key=lambda i: sure[i - 1])
-    when = live.project.log.order()
-    return sorted(wanted, key=lambda i: when.get(i, 0), reverse=order != "old")
-
-
-def _model_for(board: Board, learned: Learned | None) -> Learned | None:
-    """The model, unless images or classes came in since it was fitted; the next one is a moment away."""
-    fits = learned is not None and learned.probabilities.shape == (len(board.label), len(board.classes))
-    return learned if fits else None
-
-
-def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Json]:
-    """Picks as the page shows them, with what `learned` says of them.
-
-    A held-out image carries no suggestion, no probabilities, no neighbours; one that is asked about again neither, and
-    no answer.
-    """
-    board = live.board
-    ids = [pick.image_id for pick in picks]
-    images = live.project.catalog.images(ids)
-    flagged, notes = live.project.log.flagged(), live.project.log.notes()
-    shown = []
-    for pick in picks:
-        image, row = images[pick.image_id], pick.image_id - 1
-        blind = pick.held_out or pick.again
-        hide = blind or learned is None or pick.suggestion is None
-        shown.append(
-            {
-                "id": pick.image_id,
-                "name": image.name.encode(errors="backslashreplace").decode(),
-                "w": image.width,
-                "h": image.height,
-                "exam": pick.held_out,
-                "again": pick.again,
-                "suggestion": None if hide else pick.suggestion,
-                "probability": None if hide else pick.probability,
-                "probs": [] if hide or learned is None else top(learned.probabilities[row]),
-                "reason": pick.reason,
-                "neighbours": [] if blind else [{"id": i, "class": k} for i, k in pick.neighbours],
-                "round": live.round,
-                "strategy": pick.strategy,
-                "answer": None if pick.again else _answer(board, row),
-                "flagged": pick.image_id in flagged,
-                "note": notes.get(pick.image_id, ""),
-            }
-        )
-    return shown
-
-
-def answered_items(live: Live, image_ids: Sequence[int]) -> list[Json]:
-    """Answered images with what the model would say now; for held-out ones it stays hidden."""
-    board, learned = live.board, _model_for(live.board, live.learned)
-    near = nearest_labeled(board, np.array(image_ids, dtype=int) - 1)
-    picks = []
-    for image_id, (alike, _) in zip(image_ids, near, strict=True):
-        row = image_id - 1
-        if board.held_out[row]:
-            picks.append(Pick(image_id=image_id, strategy=EXAM, reason=EXAM_REASON, held_out=True))
-        elif learned is None or not board.embedded[row]:
-            picks.append(Pick(image_id=image_id, strategy="review", neighbours=tuple(alike)))
-        else:
-            best = int(learned.probabilities[row].argmax())
-            p = float(learned.probabilities[row, best])
-            picks.append(
-                Pick(image_id=image_id, strategy="review", suggestion=best, probability=p, neighbours=tuple(alike))
-            )
-    return [{**item, "round": None} for item in items(live, picks, learned)]  # no round showed them
-
-
-def top(probabilities: Any, k: int = 10) -> list[tuple[int, float]]:
-    """The k likeliest classes with their probabilities, best first."""
-    order = np.argsort(-probabilities)[:k]
-    return [(int(j), round(float(probabilities[j]), 4)) for j in order]
-
-
-def _said(event: Event | None) -> Json | None:
-    if event is None:
-        return None
-    return {"kind": event.kind} | ({"class": event.class_index} if event.kind == "label" else {})
-
-
-def _answer(board: Any, row: int) -> Json | None:
-    kind = (None, "label", "unsure", "skip")[board.state[row]]
-    if kind is None:
-        return None
-    return {"kind": kind} | ({"class": int(board.label[row])} if kind == "label" else {})
 
 
 # -- classes and jobs ------------------------------------------------------------------------------------------------
