@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelloop.cores import each, workers
 from labelloop.errors import BadInput
 from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.registry import strategy
 from labelloop.types import Floats, Ints, Pool
 
 CELLS = 2**17  # probabilities looked at a time: they stay in the cache, and at 1M × 100 a copy of all would be 400 MB
-ALONE = 2  # so many times that much are looked at sooner than another thread has begun
 FEW = 50  # classes up to which numpy is faster class by class than row by row
 SURE = 0.9  # from here on the second best class is not worth a word
 NO_DOUBT = 1e-7  # stands for a doubt of 0, which a lottery could never draw; float32 cannot tell it from 0
@@ -204,7 +202,4 @@ def _two_largest(proba: Floats) -> tuple[Floats, Floats]:
 
 def _in_blocks(measure: Callable[[Floats], Floats], proba: Floats) -> Floats:
     step = CELLS // (proba.shape[1] + 1) + 1
-    if len(proba) <= ALONE * step:
-        return np.concatenate([measure(proba[start : start + step]) for start in range(0, max(len(proba), 1), step)])
-    with workers() as executor:
-        return np.concatenate(each(executor, len(proba), lambda block: measure(proba[block]), step=step))
+    return np.concatenate([measure(proba[start : start + step]) for start in range(0, max(len(proba), 1), step)])
