@@ -25,6 +25,7 @@ from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
 from labelloop.learning import Learned, learn
 from labelloop.loop import Choice, choose, exam_picks, load_strategies, mix_exam, record
 from labelloop.project import Project
+from labelloop.standing import standing
 from labelloop.strategies import Strategy
 from labelloop.strategies.registry import Offered
 from labelloop.types import ANSWERS, Bools, Event, Ints, Pick
@@ -329,38 +330,16 @@ class Live:
 
     def state(self, client: str = "") -> dict[str, Any]:
         """Where the project stands, as the page shows it; the page that asks, if one does, keeps what it has."""
-        from labelloop.metrics import ENOUGH
-
-        board, learned, classes = self.board, self.learned, self.project.classes
+        board = self.board
         with self._lock:
             if client in self._clients:
                 self._clients[client].seen = time.monotonic()
             others = [page for name, page in self._clients.items() if name != client]
             waiting = unanswered((board.state == NONE) & ~board.gone, self._answered, others)
-        labels = board.label[board.label >= 0]
-        exam = learned.exam if learned is not None else None
-        known = exam if exam is not None and exam.enough else None
         return {
-            "classes": list(classes),
-            "first_names": list(self.project.first_names),
-            "images": int((~board.gone).sum()),
-            "embedded": int((board.embedded & ~board.gone).sum()),
-            "unreadable": self.unreadable,
-            "labeled": len(labels),
+            **standing(self.project, board, self.learned),
             **waiting,
-            "counts": np.bincount(labels, minlength=len(classes)).tolist(),
-            "unsure": int((board.state == 2).sum()),
-            "flagged": len(self.project.log.flagged()),
-            "exam": {
-                "n": exam.n if exam else len(board.exam),
-                "wanted": ENOUGH,
-                "accuracy": known.value if known else None,
-                "low": known.low if known else None,
-                "high": known.high if known else None,
-            },
-            "model": {"labels": learned.labels, "seconds": learned.seconds} if learned else None,
-            "job": worker.describe(self.project.jobs.latest()),
-            "strategy": self.project.settings.strategy,
+            "unreadable": self.unreadable,
             "notice": self.notice,
             "version": self.version,
             "seen_event": self.seen_event,

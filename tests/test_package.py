@@ -31,7 +31,18 @@ LAYERS = [
     {"cores", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
     {"project", "backbone", "weights", "embedded", "embedding", "folding", "train.finetune", "train.training"},
     {"board", "learning", "late", "reasons", "loop", "exchange", "folders"},
-    {"judging", "resuming", "background", "worker", "dealing", "live", "simulate", "predicting", "takehome"},
+    {
+        "judging",
+        "resuming",
+        "background",
+        "worker",
+        "dealing",
+        "standing",
+        "live",
+        "simulate",
+        "predicting",
+        "takehome",
+    },
     {"cli", "server", "ui", "demo", "__main__"},
 ]
 
