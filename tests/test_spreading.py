@@ -96,6 +96,18 @@ def guess(rows, y=Y, skipped=()) -> tuple[spreading.Known, spreading.Guesses]:
     return some, spreading._guess(ALL.links, some)
 
 
+def test_with_many_answers_one_metric_is_learned(monkeypatch):
+    rows = np.arange(30)
+    few = fit_spread(ALL, X, known(rows), 2)
+    monkeypatch.setattr(spreading, "METRICS", 1)
+    once = fit_spread(ALL, X, known(rows), 2)
+    assert not np.allclose(few.weight, once.weight)
+    monkeypatch.setattr(spreading, "FADES", 30.0)
+    many = fit_spread(ALL, X, known(rows), 2)
+    monkeypatch.setattr(spreading, "METRICS", 2)
+    assert np.array_equal(many.weight, fit_spread(ALL, X, known(rows), 2).weight)
+
+
 def test_guesses_weigh_less_than_answers_and_fade_with_them():
     totals = []
     for m in (2, 20, 200):

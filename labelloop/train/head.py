@@ -27,8 +27,7 @@ C = 10.0
 # random ones or chosen by `auto`, 1.9 was the best value on average. docs/benchmarks.md has how well that calibrates.
 SHARPEN = 1.9
 DTYPE = np.float32
-STEP = 1024  # rows whose loss one thread computes
-SOLVER = {"gtol": 3e-4, "ftol": 1e-9, "maxiter": 1000}
+SOLVER = {"gtol": 1e-3, "ftol": 1e-9, "maxiter": 1000}
 
 Matrix = NDArray[np.float64]
 
@@ -164,28 +163,23 @@ def _fit(X: Floats, index: Ints, share: Floats, penalty: float) -> tuple[Matrix,
     from scipy.optimize import minimize
 
     d, c = X.shape[1], int(index.max()) + 1
-
-    def loss_of(block: slice, weight: Floats, bias: Floats) -> tuple[float, Floats, Floats]:
-        """Of some rows: the log-loss, and its slope for weight and bias."""
-        logits = X[block] @ weight.T + bias  # (rows, c)
-        logits -= logits.max(axis=1, keepdims=True)
-        error = np.exp(logits)
-        total = error.sum(axis=1, keepdims=True)
-        own = np.arange(len(logits)), index[block]
-        value = float(share[block] @ (np.log(total[:, 0]) - logits[own]))
-        error /= total
-        error[own] -= 1
-        error *= share[block, None]
-        return value, error.T @ X[block], error.sum(axis=0)
+    own = index, np.arange(len(X))
+    error = np.empty((c, len(X)), DTYPE)  # logits, then what is wrong with the probabilities; new ones would take time
 
     def loss(flat: Matrix) -> tuple[float, Matrix]:
         weight, bias = flat[: c * d].reshape(c, d).astype(DTYPE), flat[c * d :].astype(DTYPE)
-        parts = each(executor, len(X), lambda block: loss_of(block, weight, bias), step=STEP)
-        value, slope, of_bias = (sum(part) for part in zip(*parts, strict=True))
-        value += penalty * float((weight**2).sum()) / 2
-        slope = np.concatenate([(slope + DTYPE(penalty) * weight).ravel(), of_bias])
+        np.matmul(weight, X.T, out=error)
+        np.add(error, bias[:, None], out=error)
+        np.subtract(error, error.max(axis=0), out=error)
+        of_own = error[own]
+        np.exp(error, out=error)
+        total = error.sum(axis=0)
+        value = float(share @ (np.log(total) - of_own)) + penalty * float((weight**2).sum()) / 2
+        np.multiply(error, share / total, out=error)
+        error[own] -= share
+        slope = np.concatenate([(error @ X + DTYPE(penalty) * weight).ravel(), error.sum(axis=1)])
         return value, slope.astype(np.float64)
 
-    with workers() as executor:
+    with one_thread():
         found = minimize(loss, np.zeros(c * (d + 1)), jac=True, method="L-BFGS-B", options=SOLVER)
     return found.x[: c * d].reshape(c, d), found.x[c * d :]

@@ -39,7 +39,7 @@ class Graph:
 
     def place(self, features: Floats) -> Floats:
         """Where images (m, d) are along the main directions (m, k)."""
-        return _product(features - self.mean, self.directions)
+        return product(features - self.mean, self.directions)
 
     def locate(self, rows: Ints, features: Floats) -> Located:
         """Find some rows (m,) of all features, and their features (m, d), in the graph or near it."""
@@ -56,7 +56,7 @@ class Graph:
 
     def links_in(self, metric: Floats) -> Links:
         """In a metric (k, k): the nearest candidates of each image, and how near they are."""
-        seen = _unit(_product(self.places, metric))
+        seen = _unit(product(self.places, metric))
         return Links(seen, metric, _symmetric(*_best_of(self.candidates, seen, seen)))
 
 
@@ -79,7 +79,7 @@ class Links:
 
     def neighbours(self, outside: Floats, candidates: Ints) -> tuple[Ints, Floats]:
         """The nearest candidates of places (m, k) outside the graph (m, NEIGHBOURS), and how like they are, 0 to 1."""
-        return _best_of(candidates, _unit(_product(outside, self.metric)), self.seen)
+        return _best_of(candidates, _unit(product(outside, self.metric)), self.seen)
 
 
 def graph(features: NDArray[np.floating[Any]], rows: Ints, n_classes: int) -> Graph:
@@ -92,7 +92,7 @@ def graph(features: NDArray[np.floating[Any]], rows: Ints, n_classes: int) -> Gr
     X = np.asarray(features[nodes], np.float32)
     mean = X.mean(axis=0) if len(X) else np.zeros(X.shape[1], np.float32)
     directions = _main_directions(X - mean)
-    places = _product(X - mean, directions)
+    places = product(X - mean, directions)
     seen = _unit(places)
     near, _ = nearest(seen, seen, min(CANDIDATES, max(len(X) - 1, 0)), is_same=True)
     return Graph(nodes, len(rows), mean, directions, places, near)
@@ -113,12 +113,19 @@ def nearest(X: Floats, among: Floats, k: int, is_same: bool = False) -> tuple[In
     return _by_blocks(block, len(X), k, STEP)
 
 
+def product(rows: Floats, columns: Floats) -> Floats:
+    """rows (m, d) @ columns (d, k), by blocks: the same digits on any number of threads."""
+    with workers() as executor:
+        parts = each(executor, len(rows), lambda place: np.asarray(rows[place] @ columns, np.float32), step=STEP)
+    return np.concatenate(parts) if parts else np.zeros((0, columns.shape[1]), np.float32)
+
+
 def _best_of(candidates: Ints, X: Floats, among: Floats) -> tuple[Ints, Floats]:
     """Of the candidates of each row of X, rows of `among`, the NEIGHBOURS most like it, and how like they are."""
     k = min(NEIGHBOURS, candidates.shape[1])
 
     def block(place: slice) -> tuple[Ints, Floats]:
-        best, like = _most(np.matmul(among[candidates[place]], X[place][:, :, None])[:, :, 0], k)
+        best, like = _most(np.matmul(among.take(candidates[place], axis=0), X[place][:, :, None])[:, :, 0], k)
         return np.take_along_axis(candidates[place], best, axis=1), like
 
     return _by_blocks(block, len(X), k, CANDIDATE_STEP)
@@ -145,7 +152,8 @@ def _symmetric(near: Ints, like: Floats) -> Any:
     links = sparse.csr_array((like.ravel() ** SHARPNESS, near.ravel(), starts), (g, g))
     links = links.maximum(links.T)
     degree = 1 / np.sqrt(np.maximum(np.asarray(links.sum(axis=1)), 1e-12))
-    return (links * degree[:, None] * degree).astype(np.float32).tocsr()
+    links.data *= np.repeat(degree, np.diff(links.indptr)) * degree[links.indices]
+    return links
 
 
 def _main_directions(centred: Floats) -> Floats:
@@ -154,7 +162,7 @@ def _main_directions(centred: Floats) -> Floats:
 
     g, d = centred.shape
     k = max(min(DIRECTIONS, d, g - 1), 1)
-    with one_thread():  # see _product
+    with one_thread():  # see product
         if d <= g or g < 2:
             _, directions = eigh(centred.T @ centred, subset_by_index=(d - k, d - 1))
         else:  # of few images with many features, as combinations of the images: the smaller problem
@@ -162,12 +170,6 @@ def _main_directions(centred: Floats) -> Floats:
             directions, _ = qr(centred.T @ mixed, mode="economic")
     found: Floats = np.ascontiguousarray(directions, np.float32)
     return found
-
-
-def _product(rows: Floats, columns: Floats) -> Floats:
-    with workers() as executor:
-        parts = each(executor, len(rows), lambda place: np.asarray(rows[place] @ columns, np.float32), step=STEP)
-    return np.concatenate(parts) if parts else np.zeros((0, columns.shape[1]), np.float32)
 
 
 def _unit(rows: Floats) -> Floats:
