@@ -7,8 +7,6 @@ from labelloop.errors import BadInput, CannotTrain
 from labelloop.train import head as module
 from labelloop.train.head import SHARPEN, C, Head, fit_head
 
-EXACT = {"gtol": 1e-7, "ftol": 1e-14, "maxiter": 10_000}
-
 
 def blobs(m, d, n_classes, *, seed=0, noise=0.5):
     """Unit-length features (m, d) around one center per class, and their classes (m,), each at least once."""
@@ -16,6 +14,12 @@ def blobs(m, d, n_classes, *, seed=0, noise=0.5):
     y = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, m - n_classes)])
     X = np.random.default_rng(99).normal(size=(n_classes, d))[y] + noise * rng.normal(size=(m, d)) + 2
     return (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32), y
+
+
+def exact(monkeypatch):
+    """Fit until nothing changes any more."""
+    monkeypatch.setattr(module, "SOLVER", {"ftol": 1e-14, "maxiter": 10_000})
+    monkeypatch.setattr(module, "FLAT", 1e-6)
 
 
 def test_softmax_of_a_known_head():
@@ -33,6 +37,14 @@ def test_it_learns_classes_that_can_be_told_apart():
     assert (proba.argmax(axis=1) == t).mean() > 0.97
 
 
+def test_it_learns_a_thousand_classes_from_two_labels_each():
+    X, y = blobs(4000, 300, 1000, noise=1.0)
+    rows = np.concatenate([np.flatnonzero(y == k)[:2] for k in range(1000)])
+    proba = fit_head(X[rows], y[rows], 1000).predict_proba(X)
+    assert (proba.argmax(axis=1) == y).mean() > 0.97
+    assert proba.max(axis=1).mean() > 0.3
+
+
 def test_classes_without_labels_have_probability_zero():
     X, y = blobs(40, 10, 2)
     proba = fit_head(X, np.array([1, 4])[y], 6).predict_proba(X)
@@ -43,7 +55,7 @@ def test_classes_without_labels_have_probability_zero():
 
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_turning_into_the_row_space_changes_nothing(n_classes, monkeypatch):
-    monkeypatch.setattr(module, "SOLVER", EXACT)
+    exact(monkeypatch)
     monkeypatch.setattr(module, "DTYPE", np.float64)
     X, y = blobs(40, 120, n_classes)
     fast = fit_head(X, y, n_classes).predict_proba(X)
@@ -57,7 +69,7 @@ def test_it_is_the_penalised_fit_of_scikit_learn_with_balanced_classes(m, d, mon
     from scipy.special import softmax
     from sklearn.linear_model import LogisticRegression
 
-    monkeypatch.setattr(module, "SOLVER", EXACT)
+    exact(monkeypatch)
     monkeypatch.setattr(module, "DTYPE", np.float64)
     X, y = blobs(m, d, 3, noise=2.0)
     share = 1 / np.bincount(y)[y] / 3
@@ -70,7 +82,7 @@ def test_it_is_the_penalised_fit_of_scikit_learn_with_balanced_classes(m, d, mon
 
 
 def test_a_weight_of_two_is_as_good_as_the_label_twice_and_a_copy_of_an_image_is_no_second_label(monkeypatch):
-    monkeypatch.setattr(module, "SOLVER", EXACT)
+    exact(monkeypatch)
     monkeypatch.setattr(module, "DTYPE", np.float64)
     X, y = blobs(30, 10, 3, noise=2.0)
     X = X.astype(np.float64)
@@ -99,7 +111,7 @@ def test_one_label_of_each_of_many_classes_is_no_reason_to_warn():
 def test_it_stops_close_enough_to_the_optimum(monkeypatch):
     X, y = blobs(150, 40, 4, noise=2.0)
     quick = fit_head(X, y, 4).predict_proba(X)
-    monkeypatch.setattr(module, "SOLVER", EXACT)
+    exact(monkeypatch)
     assert np.abs(quick - fit_head(X, y, 4).predict_proba(X)).max() < 0.1
 
 

@@ -27,7 +27,8 @@ C = 10.0
 # random ones or chosen by `auto`, 1.9 was the best value on average. docs/benchmarks.md has how well that calibrates.
 SHARPEN = 1.9
 DTYPE = np.float32
-SOLVER = {"gtol": 1e-3, "ftol": 1e-9, "maxiter": 1000}
+SOLVER = {"ftol": 1e-9, "maxiter": 1000}
+FLAT = 0.02  # of the steepest slope at the beginning: a fit is done where no slope is steeper
 
 Matrix = NDArray[np.float64]
 
@@ -180,6 +181,9 @@ def _fit(X: Floats, index: Ints, share: Floats, penalty: float) -> tuple[Matrix,
         slope = np.concatenate([(error @ X + DTYPE(penalty) * weight).ravel(), error.sum(axis=1)])
         return value, slope.astype(np.float64)
 
+    start = np.zeros(c * (d + 1))
     with one_thread():
-        found = minimize(loss, np.zeros(c * (d + 1)), jac=True, method="L-BFGS-B", options=SOLVER)
+        _, slope = loss(start)
+        options = SOLVER | {"gtol": FLAT * np.abs(slope).max()}
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     return found.x[: c * d].reshape(c, d), found.x[c * d :]
