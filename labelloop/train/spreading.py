@@ -30,9 +30,9 @@ ROUNDS = 5  # of passing on; with 10 nothing came out better
 METRICS = 2
 GUESSES = 7.0  # how many answers all guesses of a class weigh as much as, while there are few answers
 FADES = 200.0  # answers with which guesses weigh half as much
-# A head of few answers is too sure: it took guesses for answers, and knows nothing of classes that have no answer. With
-# so many answers a class its logits are halved, with ten times as many they are a tenth smaller. At 20 to 300 labels,
-# random ones and those of `auto`, 0.5 came out better than 0 and 1 on average. docs/benchmarks.md: "Calibration".
+# A head of few answers is too sure: it took guesses for answers. With so many answers a class its logits are halved,
+# with ten times as many they are a tenth smaller. At 20 to 300 labels, random ones and those of `auto`, 0.5 came out
+# better than 0 and 1 on average. docs/benchmarks.md: "Calibration".
 HALF_SURE = 0.5
 LEARNED, LEARNED_A_CLASS = 1000, 20  # guesses that a head learns from: so many, or so many a class if that is more
 
@@ -110,7 +110,8 @@ def fit_spread(
     guesses = _guess(links, known)
     answers = float(known.counts.sum())
     head = head_of(_fit_seen(graph, known, guesses), present, n_classes)
-    return head.sharpened(answers / (answers + HALF_SURE * n_classes))
+    # It knows nothing of classes without an answer: the root of the share of those with one, as 0 and 1 came out worse.
+    return head.sharpened(answers / (answers + HALF_SURE * n_classes) * np.sqrt(len(present) / n_classes))
 
 
 def _fit_seen(graph: Graph, known: Known, guesses: Guesses) -> tuple[Matrix, Matrix]:
