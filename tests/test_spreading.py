@@ -175,7 +175,7 @@ def test_a_label_of_half_the_weight_is_one_of_two_copies(monkeypatch):
 
 
 def test_with_few_answers_for_many_classes_it_is_less_sure(monkeypatch):
-    """Of 4 answers and 2 classes it keeps 4 / 5 of its logits, of 8 classes, 6 of them without answers, half of 4 / 8."""
+    """Of 4 answers of 2 classes it keeps 4 / 5 of its logits; with 6 more classes without answers, half of 4 / 8."""
     y = known([0, 1, 2, 3])
     two, eight = (fit_spread(ALL, X, y, n_classes).logits(X)[:, :2] for n_classes in (2, 8))
     monkeypatch.setattr(spreading, "HALF_SURE", 0)
