@@ -37,12 +37,12 @@ MODULES = (augment, finetune, recipe, training)  # a constant is changed whereve
 class Photos:
     """A set of photographs, unpacked into `cache`: training paths and classes, test images and their features."""
 
-    def __init__(self, name: str, cache: Path, weights: Path) -> None:
+    def __init__(self, name: str, cache: Path, weights: Path, backbone: str = BACKBONE) -> None:
         if not (cache / name).exists():
             with tarfile.open(SHARED / "data" / f"{name}.tar") as archive:
                 archive.extractall(cache, filter="data")
         self.name = name
-        self.base = load_backbone(BACKBONE, weights, device="cpu")
+        self.base = load_backbone(backbone, weights, device="cpu")
         self.classes = sorted(folder.name for folder in (cache / name / "train").iterdir() if folder.is_dir())
         self.paths, self.y = self._list(cache / name / "train")
         paths, y = self._list(cache / name / "test")
@@ -135,8 +135,8 @@ def features(backbone: Backbone, images: list[Any]) -> np.ndarray:
     return np.concatenate([backbone.forward(images[start : start + step]) for start in range(0, len(images), step)])
 
 
-def changed(constants: Mapping[str, float]) -> ExitStack:
-    """A recipe's constants, as long as it is open."""
+def changed(constants: Mapping[str, Any]) -> ExitStack:
+    """A recipe's constants, or other names of its modules, as long as it is open."""
     stack = ExitStack()
     for name, value in constants.items():
         known: list[ModuleType] = [module for module in MODULES if hasattr(module, name)]
@@ -169,7 +169,7 @@ def tune(
         list(photos.paths[rows]),
         y,
         len(photos.classes),
-        backbone=BACKBONE,
+        backbone=photos.base.name,
         weights=weights,
         head=head,
         out=out,
@@ -177,7 +177,7 @@ def tune(
         seed=seed,
     ):
         pass
-    tuned = load_backbone(BACKBONE, out / "model.safetensors", device="cpu")
+    tuned = load_backbone(photos.base.name, out / "model.safetensors", device="cpu")
     head = photos.head(tuned, rows)
     return tuned, head, time.process_time() - begin
 

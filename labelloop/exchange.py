@@ -53,16 +53,16 @@ class Taken:
 
 def records(project: Project, wanted: Filter = Filter()) -> Iterator[Record]:
     """One record for each labeled image that passes the filter and is still there, by image."""
-    classes, flagged = project.classes, project.log.flagged()
+    classes, flagged, notes = project.classes, project.log.flagged(), project.log.notes()
     images = project.catalog.images()
     for answer in project.log.answers():
         if answer.kind == "label" and not images[answer.image_id].gone:
-            record = _record(answer, images[answer.image_id], classes)
+            record = _record(answer, images[answer.image_id], classes, notes.get(answer.image_id))
             if _passes(record, wanted) and (wanted.flagged or answer.image_id not in flagged):
                 yield record
 
 
-def _record(answer: Event, image: Image, classes: tuple[str, ...]) -> Record:
+def _record(answer: Event, image: Image, classes: tuple[str, ...], note: str | None) -> Record:
     assert answer.class_index is not None  # noqa: S101  it is a label
     return Record(
         file_name=image.name,
@@ -77,6 +77,7 @@ def _record(answer: Event, image: Image, classes: tuple[str, ...]) -> Record:
         suggestion=None if answer.suggestion is None else classes[answer.suggestion],
         probability=answer.probability,
         sha256=image.sha256,
+        note=note,
         path=image.path,
     )
 
@@ -136,7 +137,7 @@ def import_labels(project: Project, path: str | Path, format_name: str, *, by: s
 
     Images are found by the hash of their bytes, else by name. Who, when and how are kept as the file says; classes
     that are new are added. A label that differs from the one there is becomes the newest event; the old one stays in
-    the log. Raises BadInput naming files that are not in the project.
+    the log; so with notes. Raises BadInput naming files that are not in the project.
     """
     found = list(formats.get(format_name).read(Path(path).expanduser()))
     if not found:
@@ -147,8 +148,12 @@ def import_labels(project: Project, path: str | Path, format_name: str, *, by: s
         project.add_class(name)
     index = {class_key(name): k for k, name in enumerate(project.classes)}
     now = {answer.image_id: answer.class_index for answer in project.log.answers()}
+    notes = project.log.notes()
     events = []
     for image_id, record in zip(image_ids, found, strict=True):
+        if record.note not in (None, notes.get(image_id)):
+            notes[image_id] = record.note
+            events.append(Event(image_id=image_id, kind="note", note=record.note, source="import", by=record.by or by))
         event = _event(record, image_id, index, by)
         if now.get(image_id) == event.class_index:
             taken.unchanged += 1
@@ -156,7 +161,8 @@ def import_labels(project: Project, path: str | Path, format_name: str, *, by: s
         taken.changed += now.get(image_id) is not None
         now[image_id] = event.class_index
         events.append(event)
-    taken.labels = len(project.log.append(events))
+    project.log.append(events)
+    taken.labels = sum(event.kind == "label" for event in events)
     return taken
 
 

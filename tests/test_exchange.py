@@ -59,6 +59,18 @@ def test_what_is_exported_comes_back_into_a_new_project(answered, make_project, 
     ]
 
 
+def test_notes_go_out_with_the_label_and_come_back(answered, make_project, photos, tmp_path):
+    answered.log.append([Event(image_id=4, kind="note", note=text, by="ann") for text in ("old", "blurred, at dusk")])
+    export_labels(answered, tmp_path / "labels.csv", "csv")
+    other = make_project(photos, name="other", held_out=0.25)
+    other.log.append([Event(image_id=4, kind="note", note="another")])
+    assert import_labels(other, tmp_path / "labels.csv", "csv").labels == 30
+    assert other.log.notes() == {4: "blurred, at dusk"}
+    last = other.log.last_id()
+    assert import_labels(other, tmp_path / "labels.csv", "csv").unchanged == 30
+    assert other.log.last_id() == last
+
+
 @pytest.mark.parametrize("name", ["csv", "jsonl"])
 def test_exporting_again_gives_the_same_bytes(answered, make_project, photos, tmp_path, name):
     export_labels(answered, tmp_path / "one", name)

@@ -57,6 +57,7 @@ some_records = st.lists(
         suggestion=st.none() | some_text,
         probability=st.none() | a_number,
         sha256=st.none() | some_text,
+        note=st.none() | some_text,
         path=st.just(Path(__file__)),
     ),
     min_size=1,
@@ -218,6 +219,7 @@ FULL = Record(
     suggestion="mildew",
     probability=0.1,
     sha256="ab12",
+    note="a, b",
 )
 BARE = Record(file_name="caf\udce9.jpg", label="🌾")
 
@@ -225,9 +227,10 @@ BARE = Record(file_name="caf\udce9.jpg", label="🌾")
 def test_csv_known_bytes(tmp_path):
     formats.get("csv").write([FULL, BARE], tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_bytes() == (
-        b"file_name,label,split,source,by,at,seconds,round,strategy,suggestion,probability,sha256\n"
-        b'"f\xc3\xa4lt/""1"", 2\n.jpg",=rust,test,accepted,anna,2026-11-20T10:00:00Z,1.25,4,margin,mildew,0.1,ab12\n'
-        b"caf\xe9.jpg,\xf0\x9f\x8c\xbe,train,import,,,,,,,,\n"
+        b"file_name,label,split,source,by,at,seconds,round,strategy,suggestion,probability,sha256,note\n"
+        b'"f\xc3\xa4lt/""1"", 2\n.jpg",=rust,test,accepted,anna,2026-11-20T10:00:00Z,1.25,4,margin,mildew,0.1,ab12,'
+        b'"a, b"\n'
+        b"caf\xe9.jpg,\xf0\x9f\x8c\xbe,train,import,,,,,,,,,\n"
     )
 
 
@@ -236,17 +239,17 @@ def test_jsonl_known_bytes(tmp_path):
     assert (tmp_path / "x.jsonl").read_bytes() == (
         b'{"file_name": "f\xc3\xa4lt/\\"1\\", 2\\n.jpg", "label": "=rust", "split": "test", "source": "accepted", '
         b'"by": "anna", "at": "2026-11-20T10:00:00Z", "seconds": 1.25, "round": 4, "strategy": "margin", '
-        b'"suggestion": "mildew", "probability": 0.1, "sha256": "ab12"}\n'
+        b'"suggestion": "mildew", "probability": 0.1, "sha256": "ab12", "note": "a, b"}\n'
         b'{"file_name": "caf\\udce9.jpg", "label": "\xf0\x9f\x8c\xbe", "split": "train", "source": "import", '
         b'"by": "", "at": "", "seconds": null, "round": null, "strategy": null, "suggestion": null, '
-        b'"probability": null, "sha256": null}\n'
+        b'"probability": null, "sha256": null, "note": null}\n'
     )
 
 
 def test_the_columns_in_order():
     assert list(COLUMNS) == [
         *("file_name", "label", "split", "source", "by", "at"),
-        *("seconds", "round", "strategy", "suggestion", "probability", "sha256"),
+        *("seconds", "round", "strategy", "suggestion", "probability", "sha256", "note"),
     ]
 
 

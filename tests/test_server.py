@@ -226,6 +226,7 @@ def test_held_out_images_stay_without_suggestion_in_the_review(page):
 def test_the_review_filters_and_orders(page):
     send(page, label(1, 5, 0), label(2, 6, 1), {"seq": 3, "image": 7, "kind": "unsure"})
     send(page, {"seq": 4, "image": 8, "kind": "skip"}, {"seq": 5, "image": 5, "kind": "flag"})
+    send(page, {"seq": 6, "image": 6, "kind": "note", "note": "which one?"})
     assert page.live.wait_for(page.live.project.log.last_id(), 60)
 
     def ids(**wanted):
@@ -234,7 +235,7 @@ def test_the_review_filters_and_orders(page):
     assert ids() == [8, 7, 6, 5]
     assert ids(order="old") == [5, 6, 7, 8]
     assert ids(show="class", **{"class": 1}) == [6]
-    assert (ids(show="unsure"), ids(show="skipped"), ids(show="flagged")) == ([7], [8], [5])
+    assert (ids(show="unsure"), ids(show="skipped"), ids(show="flagged"), ids(show="noted")) == ([7], [8], [5], [6])
     assert ids(offset=1, n=2) == [7, 6]
     assert page.get(f"{page.base}/review").json()["total"] == 4
     assert page.get(f"{page.base}/review", params={"show": "nonsense"}).status_code == 400

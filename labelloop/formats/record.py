@@ -38,10 +38,11 @@ class Record:
     suggestion: str | None = None  # name of the class that was suggested
     probability: float | None = None
     sha256: str | None = None
+    note: str | None = None  # what people wrote about the image
     path: Path | None = field(default=None, compare=False)  # where the image lies on this machine; not a column
 
     def __post_init__(self) -> None:
-        for name in ("strategy", "suggestion", "sha256"):
+        for name in ("strategy", "suggestion", "sha256", "note"):
             if getattr(self, name) == "":
                 object.__setattr__(self, name, None)
         for name in ("file_name", "label"):

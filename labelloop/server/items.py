@@ -5,7 +5,7 @@ Left out: the requests that ask (routes.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
     """Ids of answered images that fit a filter, in order."""
     board, learned = live.board, model_for(live.board, live.learned)
     labeled = board.label >= 0
+
+    def among(image_ids: Iterable[int]) -> Bools:
+        return np.isin(np.arange(1, len(labeled) + 1), list(image_ids))
+
     by_model = np.full(len(labeled), -1) if learned is None else learned.probabilities.argmax(1)
     filters: dict[str, Callable[[], Bools]] = {
         "all": lambda: board.state > 0,
@@ -34,7 +38,8 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
         "unsure": lambda: board.state == 2,
         "skipped": lambda: board.state == 3,
         "exam": lambda: labeled & board.held_out,
-        "flagged": lambda: np.isin(np.arange(1, len(labeled) + 1), list(live.project.log.flagged())),
+        "flagged": lambda: among(live.project.log.flagged()),
+        "noted": lambda: among(live.project.log.notes()),
     }
     if show not in filters:
         raise BadInput(f"there is no filter {show!r}; there are {', '.join(filters)}")

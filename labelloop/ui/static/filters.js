@@ -6,6 +6,7 @@ const SHOW = [
   ["all", "All"],
   ["disagree", "Model sees it differently"],
   ["flagged", "Flagged"],
+  ["noted", "With a note"],
   ["unsure", "Unsure"],
   ["skipped", "Skipped"],
   ["exam", "Exam"],
