@@ -118,6 +118,14 @@ def test_auto_gets_along_with_a_thousand_classes():
     assert all(reason.startswith(("unsure: class ", "sure: class ")) for reason in chosen.reasons)
 
 
+def test_a_list_of_classes_longer_than_what_the_images_show_changes_nothing():
+    pool = cloud(600, 3, labeled=60)
+    some, many = (
+        make_pool(pool.features, y=pool.y, proba=np.pad(pool.proba, [(0, 0), (0, more)])) for more in (5, 500)
+    )
+    assert rows(some, 30).tolist() == rows(many, 30).tolist()
+
+
 @pytest.mark.parametrize("name", ["auto", "uncertainty_herding", "max_herding"])
 def test_the_same_picks_on_any_number_of_threads(name):
     from threadpoolctl import threadpool_limits

@@ -28,7 +28,7 @@ MODULES = {
 LAYERS = [
     {"errors"},
     {"types"},
-    {"cores", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
+    {"cores", "richness", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
     {"project", "backbone", "weights", "embedded", "embedding", "folding", "train.finetune", "train.training"},
     {"board", "learning", "late", "reasons", "loop", "exchange", "folders"},
     {

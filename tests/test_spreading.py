@@ -175,13 +175,19 @@ def test_a_label_of_half_the_weight_is_one_of_two_copies(monkeypatch):
 
 
 def test_with_few_answers_for_many_classes_it_is_less_sure(monkeypatch):
-    """Of 4 answers of 2 classes it keeps 4 / 5 of its logits; with 6 more classes without answers, half of 4 / 8."""
+    """Of 4 answers of 2 classes it keeps 4 / 5 of its logits; of 5 classes, the root of 2 / 5 of 4 / 6.5."""
     y = known([0, 1, 2, 3])
-    two, eight = (fit_spread(ALL, X, y, n_classes).logits(X)[:, :2] for n_classes in (2, 8))
+    two, five = (fit_spread(ALL, X, y, n_classes).logits(X)[:, :2] for n_classes in (2, 5))
     monkeypatch.setattr(spreading, "HALF_SURE", 0)
     fitted = fit_spread(ALL, X, y, 2).logits(X)
     assert two == pytest.approx(0.8 * fitted, rel=1e-4, abs=1e-5)
-    assert eight == pytest.approx(0.25 * fitted, rel=1e-4, abs=1e-5)
+    assert five == pytest.approx(0.4**0.5 * 4 / 6.5 * fitted, rel=1e-4, abs=1e-5)
+
+
+def test_a_list_longer_than_what_the_images_show_makes_it_no_less_sure():
+    y = known(range(60))
+    some, many = (fit_spread(ALL, X, y, n_classes).logits(X)[:, :2] for n_classes in (7, 700))
+    assert np.array_equal(some, many)
 
 
 def test_classes_without_labels_have_probability_zero():

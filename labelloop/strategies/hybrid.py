@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from labelloop.cores import one_thread
+from labelloop.richness import likely_classes
 from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.distances import Picks, at_most, read
 from labelloop.strategies.diversity import herd
@@ -26,20 +27,21 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
 
     The images whose labels would take most uncertainty away from all images (variance.py), where the uncertainty of an
     image weighs as much as the root of how far the model doubts it, its doubt being at least the share of classes that
-    it has seen no label of, and less where images like it were skipped. Until there are two labels a class, the model
-    says little yet: until then, the images that cover most of that same weight (uncertainty herding; without a model
-    all weigh the same).
+    it has seen no label of, of those there likely are (richness.py), and less where images like it were skipped. Until
+    there are two labels a class, the model says little yet: until then, the images that cover most of that same weight
+    (uncertainty herding; without a model all weigh the same).
 
     docs/auto.md has the why and the curves. Cost: see most_informative and herd.
     """
     answered = likely_answered(pool, rng)
-    seen = len(np.unique(pool.y[pool.labeled]))
-    unseen = np.float32(1 - seen / len(pool.classes) if seen else 0)
+    of_class = np.bincount(pool.y[pool.labeled], minlength=len(pool.classes))
+    likely = likely_classes(of_class)
+    unseen = np.float32(1 - np.count_nonzero(of_class) / likely if len(pool.labeled) else 0)
 
     def weigh(rows: Ints) -> Floats:
         return np.sqrt(np.maximum(_doubt(pool, rows), unseen)) * answered(rows)
 
-    if len(pool.labeled) < EARLY * len(pool.classes):
+    if len(pool.labeled) < EARLY * likely:
         return _with_reasons(pool, herd(pool, n, _of_all(pool, weigh), rng))
     doubts = partial(_doubt, pool)
     return _with_reasons(pool, most_informative(pool, n, weigh, rng, doubt=doubts, answered=answered))

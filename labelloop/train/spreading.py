@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelloop.cores import one_thread
+from labelloop.richness import likely_classes
 from labelloop.strategies.distances import at_most
 from labelloop.train import metric
 from labelloop.train.head import DTYPE, Head, balanced, fit_head, fit_weighted, head_of, once
@@ -111,7 +112,8 @@ def fit_spread(
     answers = float(known.counts.sum())
     head = head_of(_fit_seen(graph, known, guesses), present, n_classes)
     # It knows nothing of classes without an answer: the root of the share of those with one, as 0 and 1 came out worse.
-    return head.sharpened(answers / (answers + HALF_SURE * n_classes) * np.sqrt(len(present) / n_classes))
+    likely = likely_classes(np.bincount(present[index], known.counts, minlength=n_classes))
+    return head.sharpened(answers / (answers + HALF_SURE * likely) * np.sqrt(len(present) / likely))
 
 
 def _fit_seen(graph: Graph, known: Known, guesses: Guesses) -> tuple[Matrix, Matrix]:
