@@ -368,6 +368,30 @@ def test_a_file_that_comes_back_is_the_same_image(project):
     assert len(project.catalog) == 40
 
 
+def test_a_folder_that_was_moved_keeps_its_images_and_their_answers(project, photos, tmp_path):
+    project.label(5, "red")
+    name = project.catalog.image(5).name
+    photos.rename(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match=r"photos is missing; nothing was read.*--instead-of .*photos"):
+        list(project.catalog.scan())
+    with pytest.raises(BadInput, match=r"nowhere is no image folder of this project; it has .*photos"):
+        project.add_folder(tmp_path / "elsewhere", instead_of=tmp_path / "nowhere")
+    project.add_folder(tmp_path / "elsewhere", instead_of=photos)
+    progress = list(project.catalog.scan())
+    assert (progress[0].total, progress[-1].gone, len(project.catalog)) == (0, 0, 40)  # none had to be read again
+    assert project.catalog.image(5).path == tmp_path / "elsewhere" / name
+    assert said(project, 5) == "red"
+
+
+def test_a_folder_cannot_take_the_place_of_another_when_it_is_there_already(project, photos, tmp_path):
+    (tmp_path / "more").mkdir()
+    project.add_folder(tmp_path / "more")
+    with pytest.raises(BadInput, match="more is a folder of this project already"):
+        project.add_folder(tmp_path / "more", instead_of=photos)
+    project.add_folder(photos, instead_of=photos)
+    assert len(project.catalog.folders()) == 2
+
+
 def test_an_unplugged_folder_marks_nothing_as_gone(project, photos):
     photos.rename(photos.with_name("elsewhere"))
     with pytest.raises(BadInput):

@@ -102,17 +102,21 @@ def say_from_folders(found: folders.FromFolders) -> None:
 @click.command()
 @project_argument
 @click.argument("folder", type=PATH, required=False)
+@click.option("--instead-of", "old", type=PATH, metavar="OLD", help="A folder that was moved to FOLDER, or renamed.")
 @click.option("-v", "--verbose", is_flag=True, help="List every file that cannot be used.")
-def add(project: Path, folder: Path | None, verbose: bool) -> None:
+def add(project: Path, folder: Path | None, old: Path | None, verbose: bool) -> None:
     """Take in new, changed and vanished files. With FOLDER, that folder belongs to the project too from now on.
 
     \b
     labelloop add leaves
     labelloop add leaves ~/more-photos
+    labelloop add leaves ~/2026/photos --instead-of ~/photos
     """
+    if old is not None and folder is None:
+        raise BadInput(f"where is {old} now? labelloop add {project} FOLDER --instead-of {old}")
     with Project(project) as opened:
         if folder is not None:
-            opened.add_folder(folder)
+            opened.add_folder(folder, instead_of=old)
         read_files(opened, verbose=verbose)
 
 

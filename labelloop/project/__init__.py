@@ -208,10 +208,13 @@ class Project:
         """Where a set of features lies."""
         return self.folder / "features" / name
 
-    def add_folder(self, folder: str | Path) -> None:
-        """Remember a folder to scan; raises BadInput when it is missing, not a folder, or holds this project."""
+    def add_folder(self, folder: str | Path, *, instead_of: str | Path | None = None) -> None:
+        """Remember a folder to scan, or where one is that was moved, `instead_of` its old place.
+
+        Raises BadInput when it is missing, not a folder, or holds this project, or the old one is none of its folders.
+        """
         check_image_folder(Path(folder), self.folder)
-        self.catalog.add_folder(Path(folder))
+        self.catalog.add_folder(Path(folder), None if instead_of is None else Path(instead_of))
 
     # -- classes -----------------------------------------------------------------------------------------------------
 

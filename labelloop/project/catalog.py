@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -86,11 +87,21 @@ class Catalog:
 
     # -- folders and scanning ---------------------------------------------------------------------------------
 
-    def add_folder(self, folder: Path) -> None:
-        """Remember a folder to scan."""
+    def add_folder(self, folder: Path, instead_of: Path | None = None) -> None:
+        """Remember a folder to scan, or that one was moved; raises BadInput where that one is none of the project's."""
         resolved = folder.expanduser().resolve()
         with writing(self._db()):
-            self._db().conn.execute("INSERT OR IGNORE INTO folders (path) VALUES (?)", (to_text(str(resolved)),))
+            here = {path: number for number, path in self.folders().items()}
+            if instead_of is None:
+                self._db().conn.execute("INSERT OR IGNORE INTO folders (path) VALUES (?)", (to_text(str(resolved)),))
+                return
+            old = instead_of.expanduser().resolve()
+            if old not in here:
+                raise BadInput(f"{old} is no image folder of this project; it has {', '.join(map(str, here))}")
+            if resolved != old and resolved in here:
+                raise BadInput(f"{resolved} is a folder of this project already; it cannot be another one as well")
+            values = (to_text(str(resolved)), here[old])
+            self._db().conn.execute("UPDATE folders SET path = ? WHERE id = ?", values)
 
     def folders(self) -> dict[int, Path]:
         """The folders by their number."""
@@ -104,6 +115,12 @@ class Catalog:
         fair draw from it, whatever the folders are called. Raises BadInput when a folder is not there (an
         unplugged disk must not mark everything as gone).
         """
+        for folder in self.folders().values():
+            if not folder.exists():
+                raise BadInput(
+                    f"the image folder {folder} is missing; nothing was read. Put it back (is a disk unplugged?), or "
+                    f"say where it is now: labelloop add PROJECT NEW --instead-of {shlex.quote(str(folder))}"
+                )
         listed = {number: set(find_files(folder)) for number, folder in self.folders().items()}
         todo = [(n, p) for n, paths in listed.items() for p in self._new_or_changed(n, paths)]
         todo.sort(key=lambda file: hashlib.sha256(os.fsencode(file[1])).digest())
@@ -227,9 +244,8 @@ class Catalog:
                 if candidate.is_relative_to(folder):
                     wanted.append((number, candidate.relative_to(folder).as_posix()))
         for number, below in wanted:
-            row = self._file(number, below)
-            if row is not None:
-                return row
+            if (image_id := self._file(number, below)) is not None:
+                return image_id
         raise BadInput(
             f"{text} is not an image of this project. Its folders are: "
             f"{', '.join(str(folder) for folder in self.folders().values())}. New files come in with: labelloop add"
@@ -239,6 +255,8 @@ class Catalog:
         row = self._row_of_file(number, path)
         if row is not None and row["image_id"] is None:
             raise BadInput(f"{path} cannot be used: {row['problem']}")
+        if row and _size_and_time(self.folders()[number] / path) not in (None, (row["bytes"], row["mtime_ns"])):
+            raise BadInput(f"{path} was changed since it was scanned; look at it again with: labelloop add PROJECT")
         return None if row is None else int(row["image_id"])
 
     def _image_at(self, number: int, path: str) -> int | None:
@@ -246,7 +264,7 @@ class Catalog:
         return None if row is None else row["image_id"]
 
     def _row_of_file(self, number: int, path: str) -> Any:
-        sql = "SELECT image_id, problem FROM files WHERE folder_id = ? AND path = ?"
+        sql = "SELECT image_id, problem, bytes, mtime_ns FROM files WHERE folder_id = ? AND path = ?"
         return self._db().conn.execute(sql, (number, to_text(path))).fetchone()
 
     def files(self) -> Iterator[tuple[int, str]]:

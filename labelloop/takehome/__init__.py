@@ -250,7 +250,8 @@ def _compare(folder: Path, model: InCharge, paths: list[Path]) -> tuple[int, flo
     if not compared:
         raise BadInput(
             "no image of this project can be read, so the model cannot be compared with labelloop's answers; nothing "
-            "was written. Put the images back where they were, or add their new folder: labelloop add PROJECT FOLDER"
+            "was written. Put the images back where they were, or say where their folder is now: labelloop add PROJECT "
+            "NEW --instead-of OLD"
         )
     if not difference <= TOLERANCE:  # NaN too
         raise LabelloopError(
