@@ -36,6 +36,7 @@ def records(tmp_path: Path, n: int = 3) -> list[Record]:
 
 # ------------------------------------------------------------------------------------ the contract, over the registry
 
+THIS_FILE = Path(__file__)
 some_text = st.text(max_size=8)
 a_number = st.floats(allow_nan=False, allow_infinity=False)
 some_records = st.lists(
@@ -56,9 +57,9 @@ some_records = st.lists(
         strategy=st.none() | some_text,
         suggestion=st.none() | some_text,
         probability=st.none() | a_number,
-        sha256=st.none() | some_text,
+        sha256=st.none() | st.just(hashlib.sha256(THIS_FILE.read_bytes()).hexdigest()),
         note=st.none() | some_text,
-        path=st.just(Path(__file__)),
+        path=st.just(THIS_FILE),
     ),
     min_size=1,
     max_size=6,
@@ -75,7 +76,7 @@ def test_what_is_read_is_what_was_written(name, written):
         read = list(formats.get(name).read(out))
         assert read == written
         if formats.get(name).folder:
-            assert [record.path.read_bytes() for record in read] == [Path(__file__).read_bytes()] * len(written)
+            assert [record.path.read_bytes() for record in read] == [THIS_FILE.read_bytes()] * len(written)
 
 
 @every_format
@@ -420,6 +421,18 @@ def test_an_image_that_is_gone_stops_the_export(tmp_path):
     with pytest.raises(BadInput, match="it has no image file"):
         formats.get("imagefolder").write([BARE], tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+@pytest.mark.parametrize("link", ["copy", "hardlink", "symlink"])
+def test_a_photo_that_is_not_the_labeled_one_any_more_stops_the_export(tmp_path, link):
+    path = photo(tmp_path / "images/9.png", 9)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    labeled = Record(file_name="9.png", label="rust", sha256=digest, path=path)
+    assert formats.get("imagefolder").write([labeled], tmp_path / "out", link=link) == 1
+    photo(path, 200)
+    with pytest.raises(BadInput, match=r"'9\.png': '.*9\.png' was changed since it was labeled.* labelloop add PROJECT"):
+        formats.get("imagefolder").write([*records(tmp_path), labeled], tmp_path / "again", link=link)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out"]
 
 
 @pytest.mark.parametrize("root", ["", "train/"])

@@ -87,7 +87,7 @@ def write_imagefolder(
     """Put each image into the folder of its split and class: a copy, or a hard or symbolic link to it.
 
     Classes are listed in the order in which they appear. The two lists are synced to disk, the images are not: they
-    can be exported again. Raises BadInput for a record whose image is not on this machine.
+    can be exported again. Raises BadInput for a record whose image is not on this machine, or not the one it was.
     """
     if link not in get_args(Link):
         raise BadInput(f"link is {link!r}, wanted {' or '.join(get_args(Link))}")
@@ -132,17 +132,31 @@ def _place(record: Record, target: Path, link: Link) -> None:
         raise BadInput(f"cannot export {record.file_name!r}: {where}; bring it back or leave it out")
     if link == "copy":
         shutil.copyfile(source, target)
-        return
+    else:
+        _link(source.resolve(), target, link)
+    if record.sha256 is not None and _sha256(target) != record.sha256:
+        raise BadInput(
+            f"cannot export {record.file_name!r}: {str(source)!r} was changed since it was labeled, it may show "
+            "something else by now. Run labelloop add PROJECT, which looks at the files again, then export"
+        )
+
+
+def _link(source: Path, target: Path, link: Link) -> None:
     try:
         if link == "hardlink":
-            os.link(source.resolve(), target)
+            os.link(source, target)
         else:
-            target.symlink_to(source.resolve())
+            target.symlink_to(source)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
         reason = (error.strerror or str(error)).lower()
         raise BadInput(f"cannot {link} {str(source)!r} into the export: {reason}; choose link copy") from error
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
@@ -177,11 +191,9 @@ def _restored(root: Path) -> Iterator[Record]:
 def _as_it_stands(root: Path) -> Iterator[Record]:
     for split, folder in _class_folders(root):
         for file in _images(folder):
-            with file.open("rb") as data:
-                digest = hashlib.file_digest(data, "sha256").hexdigest()
             name = file.relative_to(root).as_posix()
             try:
-                record = Record(file_name=name, label=folder.name, split=split, sha256=digest, path=file)
+                record = Record(file_name=name, label=folder.name, split=split, sha256=_sha256(file), path=file)
             except BadInput as error:
                 raise BadInput(f"folder {str(folder)!r}: {error}; rename it") from error
             yield record
