@@ -21,7 +21,7 @@ from labelloop.cli import Commands, main
 from labelloop.cli.making import nothing_left_on_error
 from labelloop.cli.options import user
 from labelloop.cli.terminal import Bar, duration, progress_line
-from labelloop.project import Project
+from labelloop.project import Measured, Project
 from labelloop.types import Event
 
 RED, GREEN = (200, 40, 40), (40, 160, 60)
@@ -67,6 +67,18 @@ def project(photos, tmp_path) -> Path:
     folder = tmp_path / "project"
     run("init", folder, photos, "--classes", "red,green", "--backbone", "embedded")
     return folder
+
+
+@pytest.fixture
+def with_an_exam(photos, tmp_path) -> Path:
+    """A project with more than twenty held-out answers, embedded, without a model."""
+    for seed in range(100, 180):
+        name, colour = (("red", RED), ("green", GREEN))[seed % 2]
+        draw(photos / name / f"{seed}.png", colour, seed)
+    options = ("--labels-from-folders", "--held-out", "0.5", "--backbone", "embedded")
+    run("init", tmp_path / "p", photos, *options)
+    embed_here(tmp_path / "p")
+    return tmp_path / "p"
 
 
 def label_all(project: Path, photos: Path) -> None:
@@ -271,6 +283,18 @@ def test_next_in_words_and_with_a_strategy(project):
     assert "did you mean 'margin'?" in error("next", project, "--strategy", "margni")
 
 
+def test_next_says_that_a_strategy_of_its_own_has_a_name_that_is_taken(project):
+    with Project(project) as opened:
+        own = opened.folder / "strategies"
+    own.mkdir(exist_ok=True)
+    (own / "mine.py").write_text(
+        "from labelloop import strategy\n\n\n@strategy\ndef margin(pool, n, rng):\n    raise RuntimeError\n"
+    )
+    done = run("next", project, "--strategy", "margin")
+    assert len(done.stdout.splitlines()) == 20
+    assert "mine.py" in done.stderr
+
+
 def test_next_with_settings_of_its_strategy(project, photos):
     embed_here(project)
     label_all(project, photos)
@@ -317,21 +341,29 @@ def test_label_says_what_it_did(project, photos):
     assert "is not an image of this project" in error("label", project, photos / "no.png", "red")
 
 
+def test_after_two_files_were_swapped_neither_answers_nor_exports_go_to_the_wrong_one(project, photos, tmp_path):
+    red, green = photos / "red" / "0.png", photos / "green" / "6.png"
+    run("label", project, red, "red")
+    red.rename(tmp_path / "0.png"), green.rename(red), (tmp_path / "0.png").rename(green)
+    assert "red/0.png was changed since it was scanned; look at it again" in error("label", project, red, "green")
+    assert "changed since it was labeled" in error("export", project, tmp_path / "out", "--format", "imagefolder")
+    assert not (tmp_path / "out").exists()
+    run("add", project)
+    run("label", project, red, "green")
+    run("export", project, tmp_path / "out", "--format", "imagefolder")
+    pictures = {path.parent.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+    assert pictures == {"red": green.read_bytes(), "green": red.read_bytes()}
+
+
 def test_train_without_labels_is_an_error_in_words(project, photos):
     embed_here(project)
     assert "there are no labels to learn from yet" in error("train", project)
 
 
-def test_enough_held_out_answers_give_an_accuracy_with_its_interval(photos, tmp_path):
-    for seed in range(100, 180):
-        name, colour = (("red", RED), ("green", GREEN))[seed % 2]
-        draw(photos / name / f"{seed}.png", colour, seed)
-    options = ("--labels-from-folders", "--held-out", "0.5", "--backbone", "embedded")
-    run("init", tmp_path / "p", photos, *options)
-    embed_here(tmp_path / "p")
-    said = run("train", tmp_path / "p").stdout
+def test_enough_held_out_answers_give_an_accuracy_with_its_interval(with_an_exam):
+    said = run("train", with_an_exam).stdout
     assert "Accuracy on held-out images: 100% (95 % interval " in said
-    exam = as_json("status", tmp_path / "p")["held_out"]
+    exam = as_json("status", with_an_exam)["held_out"]
     assert exam["enough"]
     assert exam["accuracy"] == 1.0
     assert exam["n"] >= 20
@@ -354,7 +386,7 @@ def test_status_of_a_new_project(project):
         "labeled": 0,
         "unsure": 0,
         "skipped": 0,
-        "held_out": {"n": 0, "accuracy": None, "low": None, "high": None, "enough": False},
+        "held_out": {"n": 0, "answered": 0, "accuracy": None, "low": None, "high": None, "enough": False},
         "model": None,
         "worker": None,
         "backbone": "embedded",
@@ -363,8 +395,46 @@ def test_status_of_a_new_project(project):
     }
     words = run("status", project).stdout
     assert "labels      0: red 0, green 0\n" in words
-    assert "accuracy    not enough yet (0 of 20 are answered)" in words
+    assert f"not enough yet (0 of 20 are answered); only {held_out} images are held out, adding images gives" in words
     assert "model       none yet\n" in words
+
+
+def accuracy_shown(project: Path) -> str:
+    lines = run("status", project).stdout.splitlines()
+    return next(line.removeprefix("accuracy").strip() for line in lines if line.startswith("accuracy"))
+
+
+def test_status_counts_held_out_answers_that_no_model_was_asked_about(with_an_exam):
+    exam = as_json("status", with_an_exam)["held_out"]
+    assert (exam["n"], exam["accuracy"], exam["enough"]) == (0, None, False)
+    said = f"{exam['answered']} are answered; `labelloop train PROJECT` says how good the model is"
+    assert exam["answered"] >= 20
+    assert accuracy_shown(with_an_exam).startswith(said)
+
+
+def test_status_says_of_when_an_accuracy_is_once_held_out_answers_are_others(with_an_exam):
+    run("train", with_an_exam)
+    before = as_json("status", with_an_exam)
+    n = before["held_out"]["n"]
+    assert before["held_out"]["answered"] == n
+    assert f"n = {n}); {n} images are held out" in accuracy_shown(with_an_exam)
+    with Project(with_an_exam) as opened:
+        held_out, _ = opened.catalog.flags()
+        exam = [answer for answer in opened.log.answers() if held_out[answer.image_id - 1]]
+        opened.log.append([Event(image_id=answer.image_id, kind="undo", undoes=answer.id) for answer in exam])
+    after = as_json("status", with_an_exam)["held_out"]
+    assert (after["n"], after["answered"]) == (n, 0)
+    said = f"n = {n}) as of {before['model']['at']}: {n} answers then, 0 now; "
+    assert said in accuracy_shown(with_an_exam)
+
+
+def test_status_shows_nothing_of_a_model_whose_features_are_not_in_charge(with_an_exam):
+    run("train", with_an_exam)
+    own = as_json("status", with_an_exam)
+    with Project(with_an_exam) as opened:
+        lost = Measured(kind="fine-tune", features="fine-tune-1", labels=40, exam_n=30, exam_correct=15, seconds=1)
+        opened.rounds.add_model(lost)
+    assert as_json("status", with_an_exam) == own
 
 
 def test_status_where_there_is_no_project(tmp_path):

@@ -430,7 +430,7 @@ def test_a_photo_that_is_not_the_labeled_one_any_more_stops_the_export(tmp_path,
     labeled = Record(file_name="9.png", label="rust", sha256=digest, path=path)
     assert formats.get("imagefolder").write([labeled], tmp_path / "out", link=link) == 1
     photo(path, 200)
-    with pytest.raises(BadInput, match=r"'9\.png': '.*9\.png' was changed since it was labeled.* labelloop add PROJECT"):
+    with pytest.raises(BadInput, match=r"'9\.png': '.*' was changed since it was labeled.* labelloop add PROJECT"):
         formats.get("imagefolder").write([*records(tmp_path), labeled], tmp_path / "again", link=link)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out"]
 
