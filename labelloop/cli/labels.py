@@ -15,7 +15,7 @@ from labelloop.cli.taking import take_model
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.errors import BadInput
 from labelloop.exchange import Filter, export_labels, import_labels, plan
-from labelloop.metrics import Accuracy, wilson
+from labelloop.metrics import ENOUGH, Accuracy, wilson
 from labelloop.project import Measured, Project
 from labelloop.types import ANSWERS, Event, Source
 from labelloop.worker import describe
@@ -46,11 +46,14 @@ def status(project: Path, as_json: bool) -> None:
 
 
 def status_of(project: Project) -> dict[str, Any]:
-    """Everything `status` shows; the accuracy is the one the newest model in charge was recorded with."""
+    """Everything `status` shows; the accuracy is the one the newest model on the features in charge was recorded with.
+
+    Features of before may be lost, with the model that was fine-tuned to make them: its accuracy is nobody's then.
+    """
     board = read_board(project)
     there = ~board.gone
     counts = {name: int((board.label == index).sum()) for index, name in enumerate(board.classes)}
-    models = [model for model in project.rounds.models() if model.in_charge]
+    models = [m for m in project.rounds.models() if m.in_charge and m.features == board.features_name]
     exam = exam_of(models[-1]) if models else Accuracy(0, 0, 0.0, 0.0, 1.0)
     return {
         "images": int(there.sum()),
@@ -63,6 +66,7 @@ def status_of(project: Project) -> dict[str, Any]:
         "skipped": int((board.state == SKIP).sum()),
         "held_out": {
             "n": exam.n,
+            "answered": len(board.exam),
             "accuracy": exam.value if exam.enough else None,
             "low": exam.low if exam.enough else None,
             "high": exam.high if exam.enough else None,
@@ -87,8 +91,7 @@ def exam_of(model: Measured) -> Accuracy:
 def status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The same in words."""
     classes = ", ".join(f"{name} {count}" for name, count in found["labels"].items())
-    exam, model, job = found["held_out"], found["model"], found["worker"]
-    measured = Accuracy(exam["n"], 0, exam["accuracy"] or 0.0, exam["low"] or 0.0, exam["high"] or 0.0)
+    model, job = found["model"], found["worker"]
     message = f": {job['message']}" if job and job["state"] != "done" and job["message"] else ""
     working = f"{job['kind']}, {job['state']}, {job['done']} of {job['total']}{message}" if job else "nothing so far"
     return [
@@ -96,11 +99,26 @@ def status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("embedded", f"{found['embedded']} of {found['images']} with {found['backbone']}"),
         ("labels", f"{found['labeled']}: {classes}" if classes else "no classes yet"),
         ("unsure", f"{found['unsure']}, skipped {found['skipped']}"),
-        ("accuracy", f"{accuracy_in_words(measured)}; {found['held_out_images']} images are held out"),
+        ("accuracy", accuracy_line(found)),
         ("model", f"{model['kind']} on {model['labels']} labels, {model['at']}" if model else "none yet"),
         ("worker", working),
         ("strategy", f"{found['strategy']}, round {found['round']}"),
     ]
+
+
+def accuracy_line(found: dict[str, Any]) -> str:
+    """How good the model is, of when that is where answers came or went since, or what is missing for it."""
+    exam, held_out = found["held_out"], f"{found['held_out_images']} images are held out"
+    then, now = exam["n"], exam["answered"]
+    if exam["enough"]:
+        words = accuracy_in_words(Accuracy(then, 0, exam["accuracy"], exam["low"], exam["high"]))
+        since = "" if now == then else f" as of {found['model']['at']}: {then} answers then, {now} now"
+        return f"{words}{since}; {held_out}"
+    if now >= ENOUGH:
+        return f"{now} are answered; `labelloop train PROJECT` says how good the model is; {held_out}"
+    few = f"not enough yet ({now} of {ENOUGH} are answered)"
+    enough_held_out = found["held_out_images"] >= ENOUGH
+    return f"{few}; {held_out}" if enough_held_out else f"{few}; only {held_out}, adding images gives more"
 
 
 # -- out and in -------------------------------------------------------------------------------------------------------
