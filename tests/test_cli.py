@@ -284,6 +284,7 @@ def test_next_in_words_and_with_a_strategy(project):
 
 
 def test_next_says_that_a_strategy_of_its_own_has_a_name_that_is_taken(project):
+    embed_here(project)
     with Project(project) as opened:
         own = opened.folder / "strategies"
     own.mkdir(exist_ok=True)

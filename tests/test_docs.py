@@ -53,12 +53,11 @@ def test_the_python_of_the_readme_runs(at_photos):
     assert len(lines) == 101
     assert len(loop.splitlines()) <= 11
     (at_photos / "leaves" / "strategies").mkdir()
-    (at_photos / "leaves" / "strategies" / "rare_first_of_readme.py").write_text(
-        own_strategy.replace("def rare_first(", "def rare_first_of_readme(")
-    )
-    done = CliRunner().invoke(main, ["next", "leaves", "--strategy", "rare_first_of_readme"], catch_exceptions=False)
+    (at_photos / "leaves" / "strategies" / "mine.py").write_text(own_strategy)
+    done = CliRunner().invoke(main, ["next", "leaves", "--strategy", "scarce_first"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert done.stdout.count("\n") == 20
+    assert not done.stderr
 
 
 def test_the_commands_of_the_readme_run_in_their_order(at_photos):

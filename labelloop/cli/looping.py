@@ -82,6 +82,7 @@ def next_command(project: Path, n: int, strategy: str | None, given: Sequence[st
         batch = next_batch(opened, n, strategy=strategy, settings=_settings(opened, strategy, given))
         images = opened.catalog.images([pick.image_id for pick in batch.picks])
         names = (*opened.classes, None)
+        problems = load_strategies(opened).problems
     rows = [
         {
             "id": pick.image_id,
@@ -101,6 +102,8 @@ def next_command(project: Path, n: int, strategy: str | None, given: Sequence[st
     else:
         for row in rows:
             click.echo(f"{row['file']}\t{row['reason']}")
+    for problem in problems:  # another one of that name may have run instead
+        say(str(problem))
     if 0 < len(rows) < n:
         say(f"{len(rows)} of the {n} images asked for are left.")
     elif not rows:
