@@ -5,8 +5,10 @@ The formats know nothing of projects; this page turns the log into their records
 
 from __future__ import annotations
 
+import posixpath
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, cast
@@ -15,9 +17,11 @@ from labelloop import formats
 from labelloop.errors import BadInput
 from labelloop.formats import Record
 from labelloop.project import Image, Project, class_key
+from labelloop.project.database import writing
 from labelloop.types import Event, Source
 
 FILES_NAMED = 5  # how many unknown files an error names
+OTHER_BYTES = "a file of this name is there, but its bytes are others"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,8 @@ class Taken:
     unchanged: int = 0  # had this label already
     changed: int = 0  # had another label, which stays in the log
     new_classes: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)  # the file's name of a class: what it is called by now
+    not_held_out: int = 0  # the file calls them test, here they are learned from
 
 
 def records(project: Project, wanted: Filter = Filter()) -> Iterator[Record]:
@@ -135,18 +141,33 @@ def outside_images(project: Project, out: str | Path) -> Path:
 def import_labels(project: Project, path: str | Path, format_name: str, *, by: str = "") -> Taken:
     """Take labels from a file or folder into the log: all of them or, on any error, none.
 
-    Images are found by the hash of their bytes, else by name. Who, when and how are kept as the file says; classes
-    that are new are added. A label that differs from the one there is becomes the newest event; the old one stays in
-    the log; so with notes. Raises BadInput naming files that are not in the project.
+    Images are found by the hash of their bytes; by name only where the file holds none. Who, when and how are kept as
+    the file says; classes that are new are added, and one that was renamed here is known by its first name. A label
+    that differs from the one there is becomes the newest event; the old one stays in the log; so with notes. Raises
+    BadInput naming files that are not in the project.
     """
     found = list(formats.get(format_name).read(Path(path).expanduser()))
     if not found:
         raise BadInput(f"{path} holds no labels")
     image_ids = _match(project, found, path)
-    taken = Taken(new_classes=_new_classes(project, found))
-    for name in taken.new_classes:
-        project.add_class(name)
-    index = {class_key(name): k for k, name in enumerate(project.classes)}
+    held_out, _ = project.catalog.flags()
+    taken = Taken(
+        not_held_out=sum(
+            record.split == "test" and not held_out[image_id - 1]
+            for image_id, record in zip(image_ids, found, strict=True)
+        )
+    )
+    with writing(project.db):  # no new class without its labels
+        index = _class_indices(project, found, taken)
+        events = _news(project, found, image_ids, index, taken, by)
+        project.log.append(events)
+    return taken
+
+
+def _news(
+    project: Project, found: list[Record], image_ids: list[int], index: dict[str, int], taken: Taken, by: str
+) -> list[Event]:
+    """What the log does not say yet; counted in `taken`."""
     now = {answer.image_id: answer.class_index for answer in project.log.answers()}
     notes = project.log.notes()
     events = []
@@ -159,46 +180,120 @@ def import_labels(project: Project, path: str | Path, format_name: str, *, by: s
             taken.unchanged += 1
             continue
         taken.changed += now.get(image_id) is not None
+        taken.labels += 1
         now[image_id] = event.class_index
         events.append(event)
-    project.log.append(events)
-    taken.labels = sum(event.kind == "label" for event in events)
-    return taken
+    return events
 
 
 def _match(project: Project, found: list[Record], path: str | Path) -> list[int]:
-    by_sha = {image.sha256: image.id for image in project.catalog.images().values()}
-    by_name: dict[str, set[int]] = {}
-    for image_id, name in project.catalog.files():
-        for known_as in (name, PurePath(name).name):
-            by_name.setdefault(known_as, set()).add(image_id)
+    images = project.catalog.images()
+    by_sha = {image.sha256: image.id for image in images.values()}
+    files = list(project.catalog.files())
+    if any(PurePath(record.file_name).is_absolute() for record in found):
+        files += [(file.image_id, file.path) for file in project.catalog.files_of(list(images))]
+    names = _Names(files)
     matched: list[int] = []
     unknown: list[str] = []
     for record in found:
-        candidates = {by_sha[record.sha256]} if record.sha256 in by_sha else by_name.get(record.file_name, set())
-        if len(candidates) == 1:
-            matched.extend(candidates)
+        meant, doubt = _meant(record, by_sha, names)
+        if len(meant) == 1:
+            matched.extend(meant)
         else:
-            unknown.append(
-                f"{record.file_name}" + (f" ({len(candidates)} images have this name)" if candidates else "")
-            )
+            unknown.append(record.file_name + doubt)
     if unknown:
-        some = ", ".join(unknown[:FILES_NAMED]) + (", …" if len(unknown) > FILES_NAMED else "")
-        raise BadInput(
-            f"{len(unknown)} of the {len(found)} files in {path} are not in this project: {some}. "
-            "Nothing was imported. Add their folder first with: labelloop add PROJECT FOLDER"
-        )
+        raise BadInput(_who_is_missing(unknown, len(found), path))
     return matched
 
 
-def _new_classes(project: Project, found: list[Record]) -> list[str]:
-    known = {class_key(name) for name in project.classes}
-    new: dict[str, str] = {}
+def _meant(record: Record, by_sha: dict[str, int], names: _Names) -> tuple[set[int], str]:
+    """The images that a record can mean, and what to say if that is not exactly one."""
+    sha256 = record.sha256 and record.sha256.strip().lower()
+    if sha256 in by_sha:
+        return {by_sha[sha256]}, ""
+    named = names.find(record.file_name)
+    if sha256:  # another picture: cameras give the same names again and again
+        return set(), f" ({OTHER_BYTES})" if named else ""
+    return named, f" ({len(named)} images have this name)" if named else ""
+
+
+def _who_is_missing(unknown: list[str], n_found: int, path: str | Path) -> str:
+    some = ", ".join(unknown[:FILES_NAMED]) + (", …" if len(unknown) > FILES_NAMED else "")
+    by_name = any(OTHER_BYTES in name for name in unknown)
+    return (
+        f"{len(unknown)} of the {n_found} files in {path} are not in this project: {some}. "
+        "Nothing was imported. Add their folder first with: labelloop add PROJECT FOLDER"
+        + (". To go by the names all the same, import a table without the column sha256" if by_name else "")
+    )
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _name_alone(path: str) -> str:
+    return PurePath(path).name
+
+
+def _name_alone_composed(path: str) -> str:
+    return _composed(_name_alone(path))
+
+
+_WAYS_TO_KNOW: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
+    (str, str),
+    (_name_alone, str),
+    (_composed, _composed),
+    (_name_alone_composed, _composed),
+)
+"""How the files of the project are known, and how a name is spelled to be found among them; the first that finds."""
+
+
+class _Names:
+    """Finds images by the names of their files.
+
+    The whole path goes before the name alone, and the very letters go before another Unicode spelling of them: a Mac
+    takes letters and their accents apart.
+    """
+
+    def __init__(self, files: Iterable[tuple[int, str]]):
+        self._files = list(files)
+        self._tables: dict[Callable[[str], str], dict[str, set[int]]] = {}
+
+    def find(self, file_name: str) -> set[int]:
+        """All images that the name can mean; written as in Windows or a terminal, too."""
+        slashes = file_name.replace("\\", "/")
+        spellings = (file_name, posixpath.normpath(file_name), posixpath.normpath(slashes))
+        for known_as, spell in _WAYS_TO_KNOW:
+            if known_as not in self._tables:
+                self._tables[known_as] = self._table(known_as)
+            for spelling in spellings:
+                if found := self._tables[known_as].get(spell(spelling)):
+                    return found
+        return set()
+
+    def _table(self, known_as: Callable[[str], str]) -> dict[str, set[int]]:
+        table: dict[str, set[int]] = {}
+        for image_id, name in self._files:
+            table.setdefault(known_as(name), set()).add(image_id)
+        return table
+
+
+def _class_indices(project: Project, found: list[Record], taken: Taken) -> dict[str, int]:
+    """The index of every class by its key; new ones are added, and one that was renamed is known by its first name."""
+    present = {class_key(name): k for k, name in enumerate(project.classes)}
+    first = [class_key(name) for name in project.first_names]
+    former = {key: k for k, key in enumerate(first) if key not in present and first.count(key) == 1}
+    names = project.classes
     for record in found:
         for name in (record.label, record.suggestion):
-            if name and class_key(name) not in known:
-                new.setdefault(class_key(name), name)
-    return list(new.values())
+            if name is None or class_key(name) in present:
+                continue
+            if class_key(name) in former:
+                taken.renamed[name] = names[former[class_key(name)]]
+            else:
+                present[class_key(name)] = project.add_class(name)
+                taken.new_classes.append(name)
+    return former | present
 
 
 def _event(record: Record, image_id: int, index: dict[str, int], by: str) -> Event:

@@ -520,6 +520,13 @@ def test_import_adds_classes_and_names_strangers(project, tmp_path):
     assert "2 labels imported" in said
     assert "New classes: blue" in said
     assert {row["by"] for row in as_json("log", project)} == {"ben"}
+    run("classes", project, "--rename", "red", "scarlet")
+    table.write_text("file_name,label,split\nred/2.png,red,test\nred/3.png,red,test\n")
+    with Project(project) as opened:
+        learned = sum(not opened.catalog.image(opened.catalog.find(f"red/{k}.png")).held_out for k in (2, 3))
+    said = run("import", project, table, "--format", "csv").stdout
+    assert "red is scarlet here: the class was renamed\n" in said
+    assert f"{learned} images that the file calls test are not held out here: " in said
     table.write_text("file_name,label\nstranger.png,red\n")
     assert "stranger.png" in error("import", project, table, "--format", "csv")
 

@@ -181,6 +181,106 @@ def test_two_files_of_one_name_are_not_guessed_between(make_project, tmp_path):
     assert import_labels(project, tmp_path / "labels.csv", "csv").labels == 1
 
 
+def test_a_label_never_goes_to_another_picture_of_the_same_name(answered, make_project, tmp_path):
+    export_labels(answered, tmp_path / "labels.csv", "csv", Filter(split="test"))
+    for k, image in enumerate(answered.catalog.images().values()):
+        draw(tmp_path / "other photos" / image.name, (k, k, k), size=(9, 9))
+    other = make_project(tmp_path / "other photos", name="other")
+    advice = r"\(a file of this name is there, but its bytes are others\).*import a table without the column sha256"
+    with pytest.raises(BadInput, match=advice):
+        import_labels(other, tmp_path / "labels.csv", "csv")
+    assert other.log.answers() == []
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        rows = [f"{row['file_name']},{row['label']}\n" for row in csv.DictReader(file)]
+    (tmp_path / "names.csv").write_text("".join(["file_name,label\n", *rows]))
+    assert import_labels(other, tmp_path / "names.csv", "csv").labels == len(rows)
+
+
+def test_hashes_in_capitals_are_hashes(project, tmp_path):
+    digest = project.catalog.image(7).sha256.upper()
+    (tmp_path / "labels.csv").write_text(f"file_name,label,sha256\nelsewhere.png,red,{digest}\n")
+    import_labels(project, tmp_path / "labels.csv", "csv")
+    assert [answer.image_id for answer in project.log.answers()] == [7]
+
+
+def test_the_whole_path_goes_before_the_name_alone(make_project, tmp_path):
+    draw(tmp_path / "in" / "x.png", (1, 2, 3))
+    draw(tmp_path / "in" / "b" / "x.png", (4, 5, 6))
+    project = make_project(tmp_path / "in")
+    (tmp_path / "labels.csv").write_text("file_name,label\nx.png,red\nb/x.png,blue\n")
+    assert import_labels(project, tmp_path / "labels.csv", "csv").labels == 2
+    assert [(project.catalog.image(row[0]).name, row[1]) for row in sorted(known(project), key=lambda row: row[1])] == [
+        ("x.png", 0),
+        ("b/x.png", 1),
+    ]
+
+
+@pytest.mark.parametrize("spelling", ["{0}/sub/x.png", "./sub/x.png", "sub\\x.png", ".\\sub\\x.png", "sub//x.png"])
+def test_a_path_is_found_however_it_is_written(make_project, tmp_path, spelling):
+    draw(tmp_path / "in" / "sub" / "x.png", (1, 2, 3))
+    draw(tmp_path / "more" / "sub" / "y.png", (4, 5, 6))
+    project = make_project(tmp_path / "in")
+    (tmp_path / "labels.jsonl").write_text(json.dumps({"file_name": spelling.format(tmp_path / "in"), "label": "red"}))
+    assert import_labels(project, tmp_path / "labels.jsonl", "jsonl").labels == 1
+
+
+def test_an_absolute_path_tells_two_folders_apart(make_project, tmp_path):
+    for k, folder in enumerate(("in", "more")):
+        draw(tmp_path / folder / "x.png", (k, 2, 3))
+    project = make_project(tmp_path / "in")
+    project.add_folder(tmp_path / "more")
+    list(project.catalog.scan())
+    table = tmp_path / "labels.csv"
+    table.write_text("file_name,label\nx.png,red\n")
+    with pytest.raises(BadInput, match=r"x.png \(2 images have this name\)"):
+        import_labels(project, table, "csv")
+    table.write_text(f"file_name,label\n{tmp_path / 'more' / 'x.png'},red\n")
+    import_labels(project, table, "csv")
+    (answer,) = project.log.answers()
+    assert project.catalog.image(answer.image_id).path == tmp_path / "more" / "x.png"
+
+
+@pytest.mark.parametrize("path", ["B\u00e4r.png", "sub/B\u00e4r.png"])
+def test_names_from_a_mac_are_found_though_it_takes_accents_apart(make_project, tmp_path, path):
+    draw(tmp_path / "in" / "sub" / "Ba\u0308r.png", (1, 2, 3))
+    project = make_project(tmp_path / "in")
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{path},red\n", encoding="utf-8")
+    assert import_labels(project, tmp_path / "labels.csv", "csv").labels == 1
+
+
+def test_a_class_that_was_renamed_since_is_known_by_its_first_name(answered, tmp_path):
+    export_labels(answered, tmp_path / "labels.csv", "csv")
+    answered.rename_class("red", "scarlet")
+    last = answered.log.last_id()
+    taken = import_labels(answered, tmp_path / "labels.csv", "csv")
+    assert (taken.unchanged, taken.new_classes, taken.renamed) == (30, [], {"red": "scarlet"})
+    assert (answered.classes, answered.log.last_id()) == (("scarlet", "blue"), last)
+
+
+def test_a_first_name_that_is_a_class_by_now_means_that_class(project, tmp_path):
+    project.rename_class("red", "scarlet")
+    project.rename_class("blue", "red")
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{project.catalog.image(1).name},RED\n")
+    assert import_labels(project, tmp_path / "labels.csv", "csv").renamed == {}
+    assert [answer.class_index for answer in project.log.answers()] == [1]
+
+
+def test_images_called_test_that_are_not_held_out_are_counted(project, tmp_path):
+    images = project.catalog.images().values()
+    rows = [f"{image.name},red,{'test' if image.id <= 20 else 'train'}\n" for image in images]
+    (tmp_path / "labels.csv").write_text("".join(["file_name,label,split\n", *rows]))
+    taken = import_labels(project, tmp_path / "labels.csv", "csv")
+    assert taken.not_held_out == sum(not image.held_out for image in images if image.id <= 20) > 0
+
+
+def test_no_class_is_added_where_its_labels_cannot_be(project, tmp_path):
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{project.catalog.image(1).name},mold\n")
+    with pytest.raises(BadInput, match="this answer was not stored"):
+        import_labels(project, tmp_path / "labels.csv", "csv", by="caf\udce9")
+    assert (project.classes, project.log.last_id()) == (("red", "blue"), 0)
+    assert import_labels(project, tmp_path / "labels.csv", "csv").new_classes == ["mold"]
+
+
 def test_importing_twice_changes_nothing(answered, tmp_path):
     export_labels(answered, tmp_path / "labels.csv", "csv")
     before = answered.log.last_id()

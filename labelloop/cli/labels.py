@@ -194,7 +194,8 @@ def take_labels(project: Path, out: Path, format_name: str, options: dict[str, s
 def import_command(project: Path, file: Path, format_name: str, by: str) -> None:
     """Take labels from a file or folder. On any error none is taken.
 
-    Images are found by the hash of their bytes, else by name. A label that was there before stays in the log.
+    Images are found by the hash of their bytes; by name where FILE holds none. A label that was there before stays in
+    the log.
 
     \b
     labelloop import leaves labels.csv --format csv --by anna
@@ -204,6 +205,13 @@ def import_command(project: Path, file: Path, format_name: str, by: str) -> None
     click.echo(f"{taken.labels} labels imported, {taken.changed} of them in place of another; {taken.unchanged} known")
     if taken.new_classes:
         click.echo(f"New classes: {', '.join(taken.new_classes)}")
+    for name, present in taken.renamed.items():
+        click.echo(f"{name} is {present} here: the class was renamed")
+    if taken.not_held_out:
+        click.echo(
+            f"{taken.not_held_out} images that the file calls test are not held out here: labelloop decides that by "
+            "their bytes"
+        )
 
 
 # -- the log ----------------------------------------------------------------------------------------------------------

@@ -38,8 +38,12 @@ def connect(path: Path) -> Database:
 def writing(db: Database) -> Iterator[None]:
     """One write transaction, taken at once so that two writers queue up instead of failing half way.
 
-    Raises NotSaved, with everything in the block rolled back, when SQLite cannot write.
+    Inside another one it is part of that, which alone commits. Raises NotSaved, with everything in the block rolled
+    back, when SQLite cannot write.
     """
+    if db.conn.in_transaction:
+        yield
+        return
     try:
         db.conn.execute("BEGIN IMMEDIATE")
         yield
