@@ -17,6 +17,8 @@ from labelloop.types import Ints
 ENOUGH = 20
 """Images below which an accuracy is not shown: at 20 its 95 % interval is still some 35 points wide."""
 
+Z = 1.96  # of a 95 % interval
+
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
@@ -34,7 +36,7 @@ class Accuracy:
         return self.n >= ENOUGH
 
 
-def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(correct: int, n: int, z: float = Z) -> tuple[float, float]:
     """Score interval (low, high) of a share; (0, 1) when n is 0. Wilson, JASA 1927."""
     if n == 0:
         return 0.0, 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +21,7 @@ from labelloop.embedding import embed_missing
 from labelloop.errors import BadWeights
 from labelloop.features import FeatureStore
 from labelloop.learning import Learned, learn
-from labelloop.metrics import wilson
+from labelloop.metrics import Z, wilson
 from labelloop.project import Project
 from labelloop.types import Bools, Floats
 
@@ -113,7 +113,8 @@ def choose_threshold(probability: ArrayLike, right: ArrayLike, error: float) -> 
 
 def fewest(error: float) -> int:
     """Held-out answers below which no error rate so low can be promised, were all of them right."""
-    return next(n for n in count(1) if wilson(0, n)[1] <= error)
+    # The upper end of the interval of 0 in n is z² / (n + z²).
+    return max(1, ceil(Z**2 * (1 - error) / error))
 
 
 # -- the images -------------------------------------------------------------------------------------------------------

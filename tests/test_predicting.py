@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ from tests.conftest import draw, truth
 def test_how_many_answers_a_promise_takes():
     assert (fewest(0.1), fewest(0.05), fewest(0.01)) == (35, 73, 381)
     assert wilson(0, 73)[1] <= 0.05 < wilson(0, 72)[1]
+    assert fewest(1e-9) == 3_841_599_997
+    for error in np.concatenate([np.linspace(0.001, 0.999, 999), np.geomspace(1e-3, 0.9, 100)]).tolist():
+        assert fewest(error) == next(n for n in count(1) if wilson(0, n)[1] <= error), error
 
 
 def test_all_right_and_enough_of_them_makes_every_answer_sure():
@@ -86,13 +90,23 @@ def test_the_promise_is_kept_on_images_that_were_not_judged_by():
 
 def test_the_one_line_says_what_it_rests_on():
     found = Threshold(0.9, 0.05, 140, 97, 0)
-    assert summary(30, 10, found) == (
+    assert summary(30, 10, found, 0) == (
         "30 of 40 images are sure (probability 0.9000 or more), 10 ask a person. Of 140 held-out answers 97 are so "
-        "probable and 0 of those wrong: at most 3.8% by the 95 % interval, and 5.0% was allowed."
+        "probable and 0 of those wrong: at most 3.8% by the 95 % interval, and 5% was allowed."
     )
     few, bad = Threshold(np.inf, 0.05, 40), Threshold(np.inf, 0.05, 100)
-    assert "it takes 73 held-out answers, were all of them right, and there are 40" in summary(0, 7, few)
-    assert "too many of the 100 held-out answers are wrong" in summary(0, 7, bad)
+    assert summary(0, 7, few, 33) == (
+        "All 7 images ask a person: for at most 5% wrong it takes 73 held-out answers, were all of them right, and "
+        "there are 40. Answer more of the exam, or allow more with --error."
+    )
+    assert "too many of the 100 held-out answers are wrong" in summary(0, 7, bad, 5)
+
+
+def test_where_too_few_images_are_held_out_it_does_not_ask_for_more_answers():
+    few = Threshold(np.inf, 0.05, 40)
+    because = "only 72 images are held out, 40 of them answered. Adding images gives more, or allow more with --error."
+    assert summary(0, 7, few, 32).endswith(because)
+    assert "only 40 images are held out, 40 of them answered" in summary(0, 7, few, 0)
 
 
 # -- the images -------------------------------------------------------------------------------------------------------
@@ -156,6 +170,7 @@ def test_too_few_held_out_answers_leave_all_to_a_person(taught, strangers):
     decisions = [row["decision"] for row in csv.DictReader(io.StringIO(ran.stdout))]
     assert decisions == [ASK] * 10
     assert "All 10 images ask a person: for at most 0.1% wrong it takes 3838 held-out answers" in ran.stderr
+    assert "Adding images gives more" in ran.stderr  # the exam is answered to the end
 
 
 def test_probabilities_are_those_of_the_model_whatever_the_chunk(taught, strangers, monkeypatch):

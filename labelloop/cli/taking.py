@@ -32,7 +32,7 @@ from labelloop.predicting import (
 )
 from labelloop.project import Project
 
-RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
+RATE = click.FloatRange(1e-9, 1, max_open=True)  # lower ones would need more answers than there are people
 
 
 def take_model(project: Path, out: Path, *, onnx: bool) -> None:
@@ -85,7 +85,8 @@ def predict(project: Path, folder: Path, out: Path | None, error: float, verbose
         _say_problems(problems, verbose)
         if not decisions:
             raise BadInput(f"there is no image in {folder} that can be read")
-    click.echo(summary(decisions[SURE], decisions[ASK], threshold), err=out is None)
+    still_open = len(model.board.exam_open)
+    click.echo(summary(decisions[SURE], decisions[ASK], threshold, still_open), err=out is None)
 
 
 @contextmanager
@@ -108,22 +109,27 @@ def _say_problems(problems: list[str], verbose: bool) -> None:
         say(f"  … and {len(problems) - PROBLEMS_SHOWN} others; --verbose lists all")
 
 
-def summary(sure: int, ask: int, threshold: Threshold) -> str:
-    """One line: how many are sure, from which probability on, and what that rests on."""
-    t = threshold
+def summary(sure: int, ask: int, threshold: Threshold, still_open: int) -> str:
+    """One line: how many are sure, from which probability on, and what that rests on.
+
+    `still_open` held-out images wait for an answer: where they are not enough, only more images help.
+    """
+    t, allowed = threshold, f"{100 * threshold.error:.3g}%"
     if t.is_found:
         return (
             f"{sure} of {sure + ask} images are sure (probability {t.value:.4f} or more), {ask} ask a person. Of {t.n} "
             f"held-out answers {t.above} are so probable and {t.wrong} of those wrong: at most {t.at_most:.1%} by the "
-            f"95 % interval, and {t.error:.1%} was allowed."
+            f"95 % interval, and {allowed} was allowed."
         )
     few = fewest(t.error)
-    because = (
-        f"it takes {few} held-out answers, were all of them right, and there are {t.n}. Answer more of the exam"
-        if t.n < few
-        else f"too many of the {t.n} held-out answers are wrong, however sure the model is. Label more"
-    )
-    return f"All {ask} images ask a person: for at most {t.error:.1%} wrong {because}, or allow more with --error."
+    because = f"it takes {few} held-out answers, were all of them right, and "
+    if t.n >= few:
+        because = f"too many of the {t.n} held-out answers are wrong, however sure the model is. Label more"
+    elif t.n + still_open >= few:
+        because += f"there are {t.n}. Answer more of the exam"
+    else:
+        because += f"only {t.n + still_open} images are held out, {t.n} of them answered. Adding images gives more"
+    return f"All {ask} images ask a person: for at most {allowed} wrong {because}, or allow more with --error."
 
 
 COMMANDS = (predict,)
