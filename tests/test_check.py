@@ -139,6 +139,34 @@ def test_a_strategy_that_ends_python_is_refused_like_an_error(checked):
     assert only_fault(checked("raise SystemExit")).found == "failed with SystemExit"
 
 
+def test_an_error_without_words_is_a_fault_like_others(checked):
+    body = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise Mute"
+    assert only_fault(checked(body)).found == "failed with Mute"
+
+
+def test_a_callable_object_is_checked_like_a_function(tmp_path):
+    file = tmp_path / "mine.py"
+    body = "    'M.'\n    __name__ = 'mine'\n    def __call__(self, pool, n, rng):\n        return [1.0]\n"
+    file.write_text(f"{HEAD}class Mine:\n{body}strategy(Mine())\n", "utf-8")
+    (one,) = load(file)
+    assert (only_fault(check(one)).found, only_fault(check(one)).place) == (
+        "returned a list, not a numpy array",
+        str(file),
+    )
+
+
+def test_a_masked_array_is_told_to_be_filled(checked):
+    fault = only_fault(checked("return np.ma.masked_equal(rng.random(len(pool)), 0)"))
+    assert fault.found == "returned a masked array (fill it, with -inf where nothing may be chosen)"
+    assert fault.todo == "end with: return scores.filled(-np.inf)"
+
+
+def test_reasons_may_wait_for_a_model(checked):
+    report = checked("return because(rng.random(len(pool)), lambda row: f'{pool.proba[row].max():.2f}')")
+    assert (report.faults, report.notes) == ([], [page.WAITS])
+    assert [needs_model(one) for one in load(checked.file)] == [True]
+
+
 def test_asking_for_a_model_that_is_there(checked):
     body = "from labelloop.errors import NeedsModel\nraise NeedsModel('never')"
     fault = only_fault(checked(body))

@@ -265,6 +265,19 @@ def test_before_the_first_model_the_cold_start_strategy_runs_and_is_recorded():
     assert choose(pool, 5, "margin", np.random.default_rng(0), cold_start="random").strategy == "random"
 
 
+@pytest.mark.parametrize(("model", "ran", "said"), [(False, "max_herding", ""), (True, "mine", "doubt 0.")])
+def test_reasons_that_need_a_model_wait_for_it_like_scores(drop_in, model, ran, said):
+    because = "__import__('labelloop').because(np.arange(5.0), lambda row: f'doubt {1 - pool.proba[row].max():.2f}')"
+    drop_in(returns(because))
+    chosen = choose(random_pool(5, model=model), 2, "mine", np.random.default_rng(0))
+    assert (chosen.strategy, [reason[:8] for reason in chosen.reasons]) == (ran, [said, said])
+
+
+def test_no_reason_is_no_words(drop_in):
+    drop_in(returns("__import__('labelloop').because(np.arange(5.0), lambda row: None)"))
+    assert choose(random_pool(5), 2, "mine", np.random.default_rng(0)).reasons == ["", ""]
+
+
 def test_a_cold_start_strategy_that_needs_a_model_says_so():
     with pytest.raises(NeedsModel):
         choose(random_pool(5, model=False), 1, "margin", np.random.default_rng(0), cold_start="margin")
@@ -312,7 +325,9 @@ def drop_in(tmp_path):
     home.mkdir()
 
     def write(text, file="mine.py"):
-        (home / file).write_text("import numpy as np\nfrom labelloop import strategy\n" + text, encoding="utf-8")
+        (home / file).write_text(
+            "import numpy as np\nfrom labelloop import in_order, strategy\n" + text, encoding="utf-8"
+        )
         return folder.load_folder(home)
 
     write.home = home
@@ -337,6 +352,7 @@ def returns(expression, settings=""):
         ("np.arange(5)", "int64, not floats"),
         ("np.array([0, np.nan, 0, np.nan, 0])", "2 NaN"),
         ("np.array([0, np.inf, 0, 0, 0])", r"1 scores of \+inf"),
+        ("np.ma.masked_invalid(np.zeros(5))", r"a masked array \(fill it, with -inf where nothing may be chosen\)"),
     ],
 )
 def test_scores_that_break_the_contract_are_refused_by_name(drop_in, expression, complaint):
@@ -351,6 +367,9 @@ def test_scores_that_break_the_contract_are_refused_by_name(drop_in, expression,
         ("pool.nonsense", "AttributeError: 'Pool' object has no attribute 'nonsense'"),
         ("pool.y.sort()", "ValueError: sort array is read-only"),
         ("np.linalg.norm(pool.features, axis=7)", "AxisError: axis 7 is out of bounds"),
+        ("__import__('sys').exit('bye')", "SystemExit: bye"),
+        ("in_order(pool, [-1, 4])", "ValueError: in_order was given row -1; wanted whole numbers"),
+        ("in_order(pool, [1.5])", "ValueError: in_order was given float64; wanted whole numbers"),
     ],
 )
 def test_a_strategy_that_fails_is_one_line_with_file_and_error(drop_in, expression, error):
@@ -358,6 +377,53 @@ def test_a_strategy_that_fails_is_one_line_with_file_and_error(drop_in, expressi
     with pytest.raises(BadStrategy, match=rf"^mine failed \(.*mine.py, line 6\): .*{error}") as caught:
         choose(random_pool(5), 1, "mine", np.random.default_rng(0))
     assert caught.value.__cause__ is not None
+
+
+FAILS = "def f(pool, n, rng, *, a: float = 1.0):\n    'F.'\n    1 / 0\n"
+PARTIAL = (
+    FAILS + "from functools import partial\nmine = partial(f, a=2.0)\nmine.__name__, mine.__doc__ = 'mine', 'Mine.'\n"
+)
+CALLABLE = """
+class Mine:
+    "Mine."
+    __name__ = "mine"
+    def __call__(self, pool, n, rng):
+        1 / 0
+mine = Mine()
+"""
+
+
+@pytest.mark.parametrize(("text", "line"), [(PARTIAL, 5), (CALLABLE, 8)])
+def test_what_is_no_plain_function_is_blamed_like_one(drop_in, text, line):
+    assert drop_in(text + "strategy(mine)\n") == []
+    with pytest.raises(BadStrategy, match=rf"^mine failed \(.*mine.py, line {line}\): ZeroDivisionError"):
+        choose(random_pool(5), 1, "mine", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("@strategy\nclass Mine:\n    'M.'\n    def __init__(self, pool, n, rng): ...\n", "the class Mine"),
+        (FAILS + "from functools import partial\nstrategy(partial(f, a=2.0))\n", "a partial without a name"),
+    ],
+)
+def test_what_cannot_be_a_strategy_is_refused_when_it_is_defined(drop_in, text, found):
+    (problem,) = drop_in(text)
+    assert str(problem).endswith(f"@strategy was given {found}; wanted a function: def mine(pool, n, rng)")
+
+
+def test_an_error_that_has_no_words_is_said_by_its_kind(drop_in):
+    mute = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\ndef fail():\n    raise Mute\n"
+    drop_in(mute + returns("fail()"))
+    with pytest.raises(BadStrategy, match=r"^mine failed \(.*mine.py, line 7\): Mute$"):
+        choose(random_pool(5), 1, "mine", np.random.default_rng(0))
+
+
+def test_what_one_tells_numpy_about_its_numbers_is_not_for_the_others(drop_in):
+    before = np.geterr()
+    assert drop_in("np.seterr(all='raise')\n" + returns("np.zeros(5) + len(np.seterr(all='raise'))")) == []
+    choose(random_pool(5), 1, "mine", np.random.default_rng(0))
+    assert np.geterr() == before
 
 
 def test_minus_infinity_means_never(drop_in):
@@ -392,6 +458,10 @@ def test_settings_reach_the_function(drop_in):
         ("(pool, n, rng, *, power: float = 'a')", "and a default of it"),
         ("(pool, n, rng, *, flag: int = True)", "and a default of it"),
         ("(pool, n, rng, *, rows: list = [])", "needs a type"),
+        (
+            "(pool, n, rng, *, far: float = np.inf)",
+            "setting 'far: float = inf' needs .* a default of it that is finite",
+        ),
     ],
 )
 def test_a_wrong_signature_is_refused_when_it_is_defined(drop_in, signature, complaint):
@@ -492,9 +562,12 @@ def test_installed_packages_offer_strategies_by_entry_point(tmp_path, monkeypatc
     (site / "kind_strategies-1.0.dist-info" / "METADATA").write_text("Name: kind-strategies\nVersion: 1.0\n")
     (site / "kind_strategies-1.0.dist-info" / "entry_points.txt").write_text(
         "[labelloop.strategies]\nkind = kind_strategies\nlost = kind_strategies_that_are_not_there\n"
+        "quits = kind_strategies_that_quit\n"
     )
+    (site / "kind_strategies_that_quit.py").write_text("import sys\nsys.exit('bye')\n")
     monkeypatch.syspath_prepend(site)
-    (problem,) = folder.load_installed()
+    problem, quits = folder.load_installed()
+    assert str(quits).endswith("(kind-strategies: kind_strategies_that_quit): SystemExit: bye")
     assert "installed strategy lost (kind-strategies: kind_strategies_that_are_not_there)" in str(problem)
     assert get("kind_one").origin == "kind-strategies: kind_strategies"
     registry.replace("kind-strategies: kind_strategies", {})

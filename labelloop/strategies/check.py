@@ -6,7 +6,6 @@ process of its own (cli/apart.py).
 
 from __future__ import annotations
 
-import inspect
 import math
 import random
 import sys
@@ -21,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from labelloop.errors import BadInput, NeedsModel
-from labelloop.strategies.contract import Scores, Strategy, fault, said, where
+from labelloop.errors import BadInput, LabelloopError, NeedsModel
+from labelloop.strategies.choosing import choose
+from labelloop.strategies.contract import Scores, Strategy, code_of, defined, fault, file_of, said, where
 from labelloop.strategies.folder import execute
 from labelloop.strategies.pools import POOLS, make_pool
 from labelloop.strategies.registry import get, names
@@ -69,6 +69,10 @@ class Report:
         if text not in self.warnings:
             self.warnings.append(text)
 
+    def wait(self) -> None:
+        """Note, once, that it waits for a model."""
+        self.notes += [] if WAITS in self.notes else [WAITS]
+
     @property
     def summary(self) -> str:
         """One line."""
@@ -97,19 +101,17 @@ def needs_model(one: Strategy) -> bool:
     """Whether it asks for probabilities, so that the cold-start strategy runs before labels of two classes."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            one.function(make_pool(9, model=False), 1, np.random.default_rng(SEED))
-    except NeedsModel:
-        return True
-    except Exception:  # noqa: BLE001 whatever else is wrong with it is not the question here
+            chosen = choose(make_pool(9, model=False), 1, one, np.random.default_rng(SEED))
+    except LabelloopError:  # whatever else is wrong with it is not the question here
         return False
-    return False
+    return chosen.strategy != one.name
 
 
 def check(one: Strategy, *, step: Callable[[str], None] = lambda words: None) -> Report:
     """Run the whole contract; `step` is told before each pool, in words. Never raises for what the strategy does."""
     report = Report(one.name, notes=list(_about(one)))
     if one.name in names() and (taken := get(one.name).origin) != one.origin:
-        report.faults.append(name_taken(one.name, taken, _defined(one)))
+        report.faults.append(name_taken(one.name, taken, defined(one)))
     for words, make in POOLS.items():
         step(words)
         for new in _faults(one, _opened(one, make()), report):
@@ -140,13 +142,13 @@ def _faults(one: Strategy, pool: Pool, report: Report) -> Iterator[Fault]:
         yield scores
         return
     if isinstance(scores, NeedsModel):
-        report.notes += [] if WAITS in report.notes else [WAITS]
+        report.wait()
         return
     if wrong := _wrong(one, pool, n, scores):
         yield wrong
         return
     if _arrays(pool) != before[1]:
-        yield Fault("changed the pool", "a pool left as it was", "copy an array before you write to it", _defined(one))
+        yield Fault("changed the pool", "a pool left as it was", "copy an array before you write to it", defined(one))
     if _global_state() != before[0]:
         yield _uses_global_randomness(one, pool, n)
         return
@@ -173,7 +175,7 @@ def _picks(one: Strategy, pool: Pool, n: int, scores: Scores, report: Report) ->
             "two runs with the same seed chose different images",
             "the same picks from the same pool and seed",
             "draw from rng and from nothing else, and keep nothing between two calls",
-            _defined(one),
+            defined(one),
         )
     if len(rows) < n and not one.again:  # one that asks again may have no doubt left
         report.warn(
@@ -184,24 +186,28 @@ def _picks(one: Strategy, pool: Pool, n: int, scores: Scores, report: Report) ->
         return
     for row in rows.tolist():
         try:
-            why(row)
-        except Exception as error:  # noqa: BLE001 the code is the user's, and whatever it raises must be said
+            with np.errstate():
+                why(row)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 the code is the user's, whatever it raises must be said
+            if isinstance(error, NeedsModel) and pool.probabilities is None:
+                report.wait()
+                return
             todo = "make the function given to because(…) work for every row that may be chosen"
-            yield Fault(f"its reason failed: {said(error)}", "a few words", todo, where(error, _file(one)))
+            yield Fault(f"its reason failed: {said(error)}", "a few words", todo, where(error, file_of(one)))
             return
 
 
 def _call(one: Strategy, pool: Pool, n: int, report: Report) -> Scores | Fault | NeedsModel:
     """The scores, or what went wrong, or that it waits for a model which is not there."""
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, np.errstate():
             warnings.simplefilter("always")
             scores: Scores = one.function(pool, n, np.random.default_rng(SEED))
     except NeedsModel as error:
         if pool.probabilities is None or len(np.unique(pool.y[pool.labeled])) < 2:
             return error
         todo = "use pool.proba and let it say when there is none"
-        return Fault(f"asks for a model: {error}", "scores: this pool has a model", todo, where(error, _file(one)))
+        return Fault(f"asks for a model: {error}", "scores: this pool has a model", todo, where(error, file_of(one)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 the code is the user's, and whatever it raises must be said
         return _failure(one, error)
     for one_warning in caught:
@@ -210,16 +216,16 @@ def _call(one: Strategy, pool: Pool, n: int, report: Report) -> Scores | Fault |
 
 
 def _failure(one: Strategy, error: BaseException) -> Fault:
-    place = where(error, _file(one))
-    if isinstance(error, ValueError) and "read-only" in str(error):
+    place, words = where(error, file_of(one)), said(error)
+    if isinstance(error, ValueError) and "read-only" in words:
         todo = "work on a copy: y = pool.y.copy()"
         return Fault(f"wrote to an array of the pool ({error})", "a pool left as it was", todo, place)
-    if isinstance(error, AttributeError) and "cannot assign" in str(error):
+    if isinstance(error, AttributeError) and "cannot assign" in words:
         return Fault(f"wrote to the pool ({error})", "a pool left as it was", "use a variable of your own", place)
     todo = "repair that line; every project looks like this at some time"
-    if "NoneType" in str(error):
+    if "NoneType" in words:
         todo = "pool.skipped may be None, and pool.probabilities is before the first model: pool.proba waits for one"
-    return Fault(f"failed with {said(error)}", "scores from every pool", todo, place)
+    return Fault(f"failed with {words}", "scores from every pool", todo, place)
 
 
 def _advice(scores: object, n: int) -> str:
@@ -228,6 +234,8 @@ def _advice(scores: object, n: int) -> str:
         return "end with: return scores"
     if not isinstance(scores, np.ndarray):
         return "return np.asarray(scores, float)"
+    if isinstance(scores, np.ma.MaskedArray):
+        return "end with: return scores.filled(-np.inf)"
     if scores.shape != (n,):
         return "score every row of pool.features; for a list of rows, best first, end with: return in_order(pool, rows)"
     if not np.issubdtype(scores.dtype, np.floating):
@@ -263,17 +271,9 @@ def _best(pool: Pool, n: int, scores: Scores) -> Ints:
 # -- where in the file ------------------------------------------------------------------------------------------------
 
 
-def _file(one: Strategy) -> str:
-    return str(inspect.unwrap(one.function).__code__.co_filename)
-
-
-def _defined(one: Strategy) -> str:
-    return f"{_file(one)}, line {inspect.unwrap(one.function).__code__.co_firstlineno}"
-
-
 def _line(one: Strategy, pool: Pool, n: int, *, until: Callable[[], bool] = lambda: False) -> str:
     """File and line of the last statement of the function that runs, or after which `until` is true: runs it again."""
-    code, lines, reached = inspect.unwrap(one.function).__code__, [0], [False]
+    code, lines, reached = code_of(one.function), [0], [False]
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code is not code:
@@ -286,13 +286,13 @@ def _line(one: Strategy, pool: Pool, n: int, *, until: Callable[[], bool] = lamb
     earlier = sys.gettrace()
     sys.settrace(trace)
     try:
-        with warnings.catch_warnings(action="ignore"):  # they were told in the first run
+        with warnings.catch_warnings(action="ignore"), np.errstate():  # they were told in the first run
             one.function(pool, n, np.random.default_rng(SEED))
     except Exception:  # noqa: BLE001 it did not fail a moment ago; the line it got to is as good as any
-        return _defined(one)
+        return defined(one)
     finally:
         sys.settrace(earlier)
-    return f"{code.co_filename}, line {lines[0]}" if lines[0] else _defined(one)
+    return f"{file_of(one)}, line {lines[0]}" if lines[0] else defined(one)
 
 
 # -- what it costs ----------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ Left out: where the pool comes from and what becomes of the choice (loop.py).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ import numpy as np
 
 from labelloop.cores import BLOCK
 from labelloop.errors import BadStrategy, NeedsModel
-from labelloop.strategies.contract import Scores, Strategy, Value, check_settings, fault, said, where
+from labelloop.strategies.contract import Scores, Strategy, Value, check_settings, fault, file_of, said, where
 from labelloop.strategies.distances import read_unit
 from labelloop.strategies.registry import get
 from labelloop.types import Ints, Pool
@@ -55,16 +54,20 @@ def choose(
     if n < 1 or not len(pool.unlabeled):
         return Chosen(np.empty(0, np.int64), np.empty(0), asked.name)
     try:
-        ran, scores = asked, _run(asked, pool, min(n, len(pool.unlabeled)), rng, keywords)
+        return _choose(pool, n, asked, rng, keywords)
     except NeedsModel:
         if not len(first_time.unlabeled):  # what has an answer is not for the cold start
             return Chosen(np.empty(0, np.int64), np.empty(0), fallback.name)
-        ran, pool = fallback, first_time
-        scores = _run(fallback, pool, min(n, len(pool.unlabeled)), rng, {})
+        return _choose(first_time, n, fallback, rng, {})
+
+
+def _choose(pool: Pool, n: int, one: Strategy, rng: np.random.Generator, keywords: Mapping[str, Value]) -> Chosen:
+    """By one strategy; raises NeedsModel where its scores, or the reasons for them, want a model that is not there."""
+    scores = _run(one, pool, min(n, len(pool.unlabeled)), rng, keywords)
     values = np.asarray(scores)
     rows = _best(pool.unlabeled, values, n, rng)
     _refuse_unusable(pool, rows)
-    return Chosen(rows, values[rows], ran.name, _reasons(ran, scores, rows))
+    return Chosen(rows, values[rows], one.name, _reasons(one, scores, rows))
 
 
 def _best(rows: Ints, scores: Scores, n: int, rng: np.random.Generator) -> Ints:
@@ -106,16 +109,19 @@ def _reasons(one: Strategy, scores: Scores, rows: Ints) -> list[str]:
     if why is None:
         return [""] * len(rows)
     with _blame(one):
-        return [str(why(row)) for row in rows.tolist()]
+        return ["" if (words := why(row)) is None else str(words) for row in rows.tolist()]
 
 
 @contextmanager
 def _blame(one: Strategy) -> Iterator[None]:
-    """Whatever the strategy's own code raises becomes a message that names it, with file and line."""
+    """Whatever the strategy's own code raises becomes a message that names it, with file and line.
+
+    What it tells numpy to do about overflows and the like is for that code alone.
+    """
     try:
-        yield
+        with np.errstate():
+            yield
     except NeedsModel:
         raise
-    except Exception as error:  # as broad as it gets: the code is the user's, and whatever it raises must be said
-        place = where(error, inspect.unwrap(one.function).__code__.co_filename)
-        raise BadStrategy(f"{one.name} failed ({place}): {said(error)}") from error
+    except (Exception, SystemExit) as error:  # the code is the user's, and whatever it raises must be said
+        raise BadStrategy(f"{one.name} failed ({where(error, file_of(one))}): {said(error)}") from error

@@ -8,9 +8,12 @@ arguments are its settings. Left out: who keeps the functions (registry.py) and 
 from __future__ import annotations
 
 import inspect
+import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -77,7 +80,11 @@ def because(scores: Scores, why: Callable[[int], str]) -> Scores:
 
 def in_order(pool: Pool, rows: ArrayLike) -> Scores:
     """Scores (len(pool),) that choose exactly these rows in this order: k, k-1, …, 1 and -inf for the rest."""
-    chosen = np.asarray(rows, dtype=np.int64)
+    chosen = np.asarray(rows)
+    if chosen.size and (not np.issubdtype(chosen.dtype, np.integer) or chosen.min() < 0):
+        found = chosen.dtype if not np.issubdtype(chosen.dtype, np.integer) else f"row {chosen.min()}"
+        raise ValueError(f"in_order was given {found}; wanted whole numbers, 0 for the first image of the pool")
+    chosen = chosen.astype(np.int64)
     if len(np.unique(chosen)) != len(chosen):
         raise ValueError(f"in_order was given {len(chosen)} rows, of which {len(np.unique(chosen))} differ")
     scores = np.full(len(pool), -np.inf)
@@ -95,9 +102,13 @@ def ranks(scores: Scores) -> Scores:
 
 
 def describe(function: Function, *, again: bool = False) -> Strategy:
-    """What the registry keeps about a function; raises BadStrategy when its signature breaks the contract."""
+    """What the registry keeps about a function; raises BadStrategy when it is none, or its signature is wrong."""
+    name = getattr(function, "__name__", None)
+    if isinstance(function, type) or not isinstance(name, str):
+        found = f"the class {name}" if isinstance(function, type) else f"a {type(function).__name__} without a name"
+        raise BadStrategy(f"@strategy was given {found}; wanted a function: def mine(pool, n, rng)")
     return Strategy(
-        name=function.__name__,
+        name=name,
         function=function,
         what=_what(function),
         settings=_settings(function),
@@ -120,6 +131,8 @@ def fault(scores: object, n: int) -> str:
     """What is wrong with what a strategy returned for n images, in words; empty when nothing is."""
     if not isinstance(scores, np.ndarray):
         return f"a {type(scores).__name__}, not a numpy array"
+    if isinstance(scores, np.ma.MaskedArray):
+        return "a masked array (fill it, with -inf where nothing may be chosen)"
     if scores.shape != (n,):
         return f"an array of shape {scores.shape}, not ({n},)"
     if not np.issubdtype(scores.dtype, np.floating):
@@ -133,9 +146,12 @@ def fault(scores: object, n: int) -> str:
 
 def said(error: BaseException) -> str:
     """An error of another's code in one line; what labelloop itself refuses is said as it is."""
-    if isinstance(error, LabelloopError):
-        return str(error)
-    words = error.msg if isinstance(error, SyntaxError) else str(error)  # its str repeats file and line
+    try:
+        words = error.msg if isinstance(error, SyntaxError) else str(error)  # its str repeats file and line
+    except Exception:  # noqa: BLE001 its __str__ is another's code too, and the kind of error is worth saying
+        words = ""
+    if words and isinstance(error, LabelloopError):
+        return words
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
@@ -145,6 +161,27 @@ def where(error: BaseException, file: str) -> str:
         return f"{file}, line {error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"{file}, line {lines[-1]}" if lines else file
+
+
+def code_of(function: Function) -> CodeType | None:
+    """The code behind a function, whatever is wrapped around it; None where there is none, as in a callable object."""
+    inner = inspect.unwrap(function)
+    while isinstance(inner, partial):
+        inner = inspect.unwrap(inner.func)
+    code = getattr(inner, "__code__", None)
+    return code if isinstance(code, CodeType) else None
+
+
+def file_of(one: Strategy) -> str:
+    """The file that the function's own lines are in, else where the strategy was found."""
+    code = code_of(one.function)
+    return one.origin if code is None else code.co_filename
+
+
+def defined(one: Strategy) -> str:
+    """'file, line k' where the function begins."""
+    code = code_of(one.function)
+    return file_of(one) if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
 
 
 def _what(function: Function) -> str:
@@ -172,6 +209,7 @@ def _setting(function: Function, parameter: inspect.Parameter) -> Setting:
     if kind is None or not _fits(default, kind):
         raise BadStrategy(
             f"{function.__name__}: setting '{parameter}' needs a type (float, int, bool or str) and a default of it"
+            f"{'' if kind is None or not isinstance(default, float) else ' that is finite'}"
         )
     return Setting(kind, default)
 
@@ -179,4 +217,6 @@ def _setting(function: Function, parameter: inspect.Parameter) -> Setting:
 def _fits(value: object, kind: type[Value]) -> bool:
     if isinstance(value, bool):  # a bool is an int to Python, but never to a person
         return kind is bool
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no word for it
+        return False
     return isinstance(value, (int, float) if kind is float else kind)

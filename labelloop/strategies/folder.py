@@ -18,6 +18,8 @@ from threading import Lock
 from types import CodeType, ModuleType
 from weakref import finalize
 
+import numpy as np
+
 from labelloop.errors import BadStrategy
 from labelloop.strategies.contract import Strategy, said, where
 from labelloop.strategies.registry import collect, everything, refuse_taken, replace
@@ -128,7 +130,7 @@ def execute(file: Path) -> dict[str, Strategy]:
     module.__file__ = str(file)
     sys.modules[loader.name] = module  # dataclasses look their module up there
     try:
-        with collect() as found:
+        with collect() as found, np.errstate():  # what it tells numpy about overflows is not for everybody
             loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the file is the user's: whatever it does must not take the app down
         raise BadStrategy(f"{where(error, str(file))}: {said(error)}") from error
@@ -142,10 +144,10 @@ def _load_entry(point: EntryPoint) -> BadStrategy | None:
         return None
     origin = f"{point.dist.name if point.dist else 'package'}: {point.value}"
     try:
-        with collect() as found:
+        with collect() as found, np.errstate():
             point.load()
         replace(origin, {name: changed(one, origin=origin) for name, one in found.items()})
-    except Exception as error:  # noqa: BLE001 another package's code: say what is wrong and go on without it
+    except (Exception, SystemExit) as error:  # noqa: BLE001 another package's code: say what is wrong and go on without it
         return BadStrategy(f"installed strategy {point.name} ({origin}): {said(error)}")
     _installed.add(point.value)
     return None
