@@ -17,11 +17,12 @@ from PIL import Image
 
 import labelloop
 from labelloop import worker
-from labelloop.cli import Commands, main
+from labelloop.cli import Commands, main, terminal
 from labelloop.cli.making import nothing_left_on_error
 from labelloop.cli.options import user
-from labelloop.cli.terminal import Bar, duration, progress_line
+from labelloop.cli.terminal import Bar, duration, have_done, progress_line
 from labelloop.project import Measured, Project
+from labelloop.project.jobs import Jobs
 from labelloop.types import Event
 
 RED, GREEN = (200, 40, 40), (40, 160, 60)
@@ -354,6 +355,21 @@ def test_after_two_files_were_swapped_neither_answers_nor_exports_go_to_the_wron
     run("export", project, tmp_path / "out", "--format", "imagefolder")
     pictures = {path.parent.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
     assert pictures == {"red": green.read_bytes(), "green": red.read_bytes()}
+
+
+def test_a_command_goes_on_waiting_for_a_worker_that_slept_with_the_computer(project, monkeypatch):
+    with Project(project) as opened:
+        job_id, _ = opened.jobs.ask("embed")
+        opened.jobs.report(job_id, state="running", done=3, total=12)
+
+        def a_minute(_: float) -> None:
+            with opened.db.atomic():
+                opened.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 60")
+
+        monkeypatch.setattr(terminal.time, "sleep", a_minute)
+        opened.jobs = Jobs(lambda: opened.db, lambda _: opened.jobs.report(job_id, state="done", done=12))
+        job = have_done(opened, "embed")
+    assert (job.id, job.state, job.done) == (job_id, "done", 12)
 
 
 def test_train_without_labels_is_an_error_in_words(project, photos):

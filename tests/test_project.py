@@ -19,6 +19,7 @@ from labelloop.errors import BadInput, NotSaved, ProjectError
 from labelloop.project import Project
 from labelloop.project.catalog import is_held_out
 from labelloop.project.database import connect
+from labelloop.project.jobs import Jobs
 from labelloop.project.schema import FIRST, steps
 from labelloop.types import Event, Settings
 from tests.conftest import draw
@@ -570,14 +571,37 @@ def test_a_job_knows_the_newest_event_when_it_was_asked_for(project):
     assert project.jobs.get(second).event == event
 
 
-def test_a_silent_worker_has_failed_and_can_be_started_again(project):
-    job_id, _ = project.jobs.ask("embed")
-    project.jobs.report(job_id, state="running")
-    project.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 60")
+def silent_for(project, seconds):
+    project.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - ?", [seconds])
     project.db.conn.commit()
-    assert project.jobs.get(job_id).state == "failed"
-    assert "start it again" in project.jobs.get(job_id).message
-    assert project.jobs.ask("embed")[1]
+
+
+@pytest.mark.parametrize("seconds", [60, -60, -3600])  # below 0: it died while the clock was ahead
+def test_a_silent_worker_has_failed_and_can_be_started_again(project, seconds):
+    waited: list[float] = []
+    jobs = Jobs(lambda: project.db, waited.append)
+    job_id, _ = jobs.ask("embed")
+    jobs.report(job_id, state="running")
+    silent_for(project, seconds)
+    assert jobs.get(job_id).state == jobs.latest().state == "failed"
+    assert "start it again" in jobs.get(job_id).message
+    assert waited == []
+    assert jobs.heard(job_id).state == "failed"
+    assert waited == [1.0]  # before anybody acts on it
+    assert jobs.ask("embed")[1]
+
+
+@pytest.mark.parametrize("seconds", [60, -3600])
+def test_a_worker_that_slept_with_the_computer_is_heard_again_before_another_is_started(project, seconds):
+    jobs = Jobs(lambda: project.db, lambda _: jobs.report(first))
+    first, _ = jobs.ask("embed")
+    jobs.report(first, state="running")
+    second, _ = jobs.ask("fine-tune")
+    for look in (lambda: jobs.ask("embed")[0], lambda: jobs.ahead_of(second).id, lambda: jobs.heard(first).id):
+        silent_for(project, seconds)
+        assert not jobs.get(first).is_open
+        assert look() == first
+        assert jobs.get(first).is_open
 
 
 def test_connections_are_made_per_thread(project):

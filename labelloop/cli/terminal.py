@@ -129,5 +129,5 @@ def _follow(project: Project, job: Job, bar: Bar) -> Job:
     while job.is_open:
         bar.show(job.done, job.total, "stopping …" if job.stop else job.message, job.seconds_left)
         time.sleep(LOOK_AGAIN_SECONDS)
-        job = project.jobs.get(job.id)
+        job = project.jobs.heard(job.id)
     return job

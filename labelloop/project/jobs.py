@@ -1,6 +1,7 @@
 """Background work as rows: whoever asks writes the row and its stop flag, the worker writes all the rest.
 
-One writer per column, and no process ids: a worker is alive while its heartbeat is young.
+One writer per column, and no process ids: a worker is alive while its heartbeat is young. One that is silent is heard
+once more before anybody acts on its death.
 """
 
 from __future__ import annotations
@@ -48,11 +49,12 @@ class Job:
 class Jobs:
     """Ask for background work, watch it, stop it; the worker reports through the same object."""
 
-    def __init__(self, db: Callable[[], Database]):
-        self._db = db
+    def __init__(self, db: Callable[[], Database], wait: Callable[[float], None] = time.sleep):
+        self._db, self._wait = db, wait
 
     def ask(self, kind: JobKind) -> tuple[int, bool]:
         """Ask for a job: (its id, whether it is new). One that waits or runs already is not asked for twice."""
+        self._listen("kind = ?", kind)
         with writing(self._db()):
             for job in self._rows("WHERE state IN ('waiting', 'running') AND kind = ?", kind):
                 if job.is_open and not job.stop:
@@ -74,6 +76,11 @@ class Jobs:
         """One job as it stands."""
         return self._rows("WHERE id = ?", job_id)[0]
 
+    def heard(self, job_id: int) -> Job:
+        """One job for whoever waits for its end: `get`, but a worker that seems dead is listened to first."""
+        self._listen("id = ?", job_id)
+        return self.get(job_id)
+
     def latest(self, kind: JobKind | None = None) -> Job | None:
         """The job that runs, else the one whose turn is next, else the newest of all; None before the first."""
         rows = self._rows("WHERE ?1 IS NULL OR kind = ?1 ORDER BY id DESC LIMIT 20", kind)
@@ -88,6 +95,7 @@ class Jobs:
 
     def ahead_of(self, job_id: int) -> Job | None:
         """The oldest job that is open, unless it is not older than this one: jobs run one after the other."""
+        self._listen("id < ?", job_id)
         older = self._rows("WHERE state IN ('waiting', 'running') AND id < ? ORDER BY id", job_id)
         return next((job for job in older if job.is_open), None)
 
@@ -106,13 +114,23 @@ class Jobs:
             row = self._db().conn.execute("SELECT stop FROM jobs WHERE id = ?", (job_id,)).fetchone()
             return bool(row["stop"])
 
+    def _listen(self, which: str, *values: Any) -> None:
+        """Give workers that seem dead the time of two heartbeats to be heard; the next look at the rows decides.
+
+        When the computer slept or its clock was set, the heartbeats of workers that go on are as old as those of dead
+        ones, and only that they beat again tells them apart.
+        """
+        asked = self._rows(f"WHERE state IN ('waiting', 'running') AND {which}", *values)
+        if not all(job.is_open for job in asked):
+            self._wait(2 * HEARTBEAT_SECONDS)
+
     def _rows(self, where: str, *values: Any) -> list[Job]:
         return [_job(row) for row in self._db().conn.execute(f"SELECT * FROM jobs {where}", values)]  # noqa: S608
 
 
 def _job(row: Any) -> Job:
     state, message = row["state"], row["message"]
-    silent = time.time() - (row["heartbeat"] or 0)
+    silent = abs(time.time() - (row["heartbeat"] or 0))  # one of the future is of a clock that was set back since
     if state in ("waiting", "running") and silent > DEAD_AFTER_SECONDS:
         state = "failed"  # a process that was killed cannot say so itself
         message = f"the background process stopped answering; start it again and it goes on where it was. {message}"
