@@ -473,6 +473,41 @@ def test_a_third_split_and_an_empty_folder_are_told(tmp_path):
         list(formats.get("imagefolder").read(tmp_path))
 
 
+@pytest.mark.parametrize("correct", [lambda path, to: path.rename(to), lambda path, to: path.unlink()])
+def test_a_tree_that_was_corrected_by_hand_is_not_read_as_it_was(tmp_path, correct):
+    written = [*records(tmp_path, 2), Record(file_name="b.png", label="oak/ash", path=photo(tmp_path / "b.png", 9))]
+    out = tmp_path / "out"
+    formats.get("imagefolder").write(written, out)
+    correct(out / "train/rust/1.png", out / "train/oak_ash/1.png")
+    with pytest.raises(
+        BadInput, match=r"1 files are not where '.*labelloop\.jsonl' says \(first 'train/rust/1\.png'\)"
+    ):
+        list(formats.get("imagefolder").read(out))
+    assert [record.label for record in formats.get("jsonl").read(out / "labelloop.jsonl")] == [
+        "rust",
+        "rust",
+        "oak/ash",
+    ]
+    (out / "labelloop.jsonl").unlink()
+    corrected = {record.file_name: record.label for record in formats.get("imagefolder").read(out)}
+    here = [path.relative_to(out).as_posix() for path in out.rglob("*.png")]
+    assert corrected == {file: {"oak_ash": "oak/ash"}.get(file.split("/")[1], "rust") for file in here}
+
+
+def test_a_link_is_in_its_place_though_its_photo_went(tmp_path):
+    [record] = records(tmp_path, 1)
+    formats.get("imagefolder").write([record], tmp_path / "out", link="symlink")
+    record.path.unlink()
+    assert list(formats.get("imagefolder").read(tmp_path / "out")) == [record]
+
+
+@pytest.mark.parametrize("text", ['["a", "b"]', '{"0": "a"}', "{", '[{"name": "a"}]', "3"])
+def test_the_classes_json_of_another_program_is_no_obstacle(tmp_path, text):
+    photo(tmp_path / "a/1.png")
+    (tmp_path / "classes.json").write_text(text)
+    assert [record.label for record in formats.get("imagefolder").read(tmp_path)] == ["a"]
+
+
 @pytest.mark.parametrize("exported", ["../x.png", "a/../../x.png", "/x.png", "..\\x.png", 3, None])
 def test_a_list_that_leads_out_of_its_folder_is_refused(tmp_path, exported):
     line = {"file_name": "x", "label": "a", "exported": exported}

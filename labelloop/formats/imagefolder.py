@@ -1,8 +1,8 @@
 """The folder tree that torchvision's ImageFolder, timm, fastai and Keras train from: OUT/train/CLASS/FILE.
 
 Beside the images lie labelloop.jsonl (every record, and where its image went), from which the reader restores the
-records exactly, and classes.json (folder name of each class). Trees without them are read as they stand. Left out:
-converting images; a file is exported byte for byte.
+records exactly, and classes.json (folder name of each class). Trees without the first are read as they stand. Left
+out: converting images; a file is exported byte for byte.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ def _sha256(file: Path) -> str:
 def read_imagefolder(path: Path) -> Iterator[Record]:
     """The records of an export; of any other tree one record an image, with its hash: PATH/CLASS or PATH/SPLIT/CLASS.
 
-    `path` of each record is where its image lies, or lay when it was exported.
+    `path` of each record is where its image lies, or lay when it was exported. Raises BadInput, in the end, where files
+    of an export are not in their place any more: what the folders say is not what its list says.
     """
     with readable(path):
         if not path.is_dir():
@@ -176,6 +177,7 @@ def read_imagefolder(path: Path) -> Iterator[Record]:
 
 
 def _restored(root: Path) -> Iterator[Record]:
+    moved: list[str] = []
     for number, values in json_lines(root / RECORDS):
         with at_line(root / RECORDS, number):
             exported = values.pop("exported", None)
@@ -185,18 +187,36 @@ def _restored(root: Path) -> Iterator[Record]:
             if ".." in parts or PurePosixPath(exported).is_absolute() or Path(exported).is_absolute():
                 raise BadInput(f"exported is {exported!r}, which leads out of this folder")
             record = from_values(values, path=root / exported)
+        if not os.path.lexists(root / exported):  # lexists: a link whose photo is elsewhere by now is in its place
+            moved.append(exported)
         yield record
+    if moved:
+        raise BadInput(
+            f"{len(moved)} files are not where {str(root / RECORDS)!r} says (first {moved[0]!r}): were they moved to "
+            "correct their labels? Delete labelloop.jsonl to read the folders as they stand, or read it alone, as jsonl"
+        )
 
 
 def _as_it_stands(root: Path) -> Iterator[Record]:
+    names = _names_of_folders(root)
     for split, folder in _class_folders(root):
         for file in _images(folder):
             name = file.relative_to(root).as_posix()
+            label = names.get(folder.name, folder.name)
             try:
-                record = Record(file_name=name, label=folder.name, split=split, sha256=_sha256(file), path=file)
+                record = Record(file_name=name, label=label, split=split, sha256=_sha256(file), path=file)
             except BadInput as error:
                 raise BadInput(f"folder {str(folder)!r}: {error}; rename it") from error
             yield record
+
+
+def _names_of_folders(root: Path) -> dict[str, str]:
+    """What the classes of an export are called, which may be nothing that a folder can be called."""
+    try:
+        listed = json.loads((root / CLASSES).read_bytes()) if (root / CLASSES).is_file() else []
+        return {str(entry["folder"]): str(entry["name"]) for entry in listed}
+    except (ValueError, TypeError, KeyError):  # another program's classes.json says nothing about folders
+        return {}
 
 
 def _class_folders(root: Path) -> list[tuple[str, Path]]:
