@@ -27,6 +27,7 @@ from labelloop.loop import Choice, choose, exam_picks, load_strategies, mix_exam
 from labelloop.project import Project
 from labelloop.standing import standing
 from labelloop.strategies import Strategy
+from labelloop.strategies.deadline import Patience
 from labelloop.strategies.registry import Offered
 from labelloop.types import ANSWERS, Bools, Event, Ints, Pick
 
@@ -64,6 +65,7 @@ class Live:
         self._strategy: tuple[tuple[str, dict[str, Any]], Strategy | None, tuple[str, ...]] = (("auto", {}), None, ())
         self._offered = Offered({})
         self._strategy_that_works = "auto"
+        self.patience = Patience()
         self._passed_over: set[int] = set()  # images that the strategy will not have
         self._clients: dict[str, Client] = {}
         self._newcomer = Client()  # its queue waits for the next page that opens
@@ -302,7 +304,7 @@ class Live:
         (wanted, settings), _, broken = self._strategy
 
         def choose_by(name: str, settings: dict[str, Any]) -> Choice:
-            one = self._offered.get(name)
+            one = self.patience.limit(self._offered.get(name))
             return choose(self.project, self.board, self.learned, n, rng, strategy=one, settings=settings, taken=pinned)
 
         try:

@@ -1,6 +1,7 @@
 """The live loop: the queue follows every answer, nobody gets what somebody else has, and nothing stands still."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from labelloop.features import FeatureStore
 from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.server.items import items
+from labelloop.strategies import choose, pools
 from labelloop.types import Event
 from tests.conftest import draw, embed_by_color, truth, wait_until
 
@@ -367,6 +369,86 @@ def test_the_strategy_that_worked_before_goes_on_with_its_defaults_or_auto_does(
     live._follow()
     assert len(queue(live)) > 5
     assert live.notice == "margin has no setting 'no_such'; its settings: none. Going on with 'auto'."
+
+
+ENDLESS = """
+from labelloop import because, strategy
+
+@strategy
+def mine(pool, n, rng, *, rounds: float = 1e99):
+    "Goes round and round."
+    return because(rng.random(len(pool)) + run(rounds), lambda row: f"after {run(rounds)} rounds")
+
+def run(rounds):
+    k = 0
+    while k < rounds:
+        k += 1
+    return k
+"""
+
+
+def test_a_strategy_that_never_ends_is_said_and_does_not_stop_the_queue(project):
+    embed_by_color(project)
+    (project.folder / "strategies").mkdir()
+    file = project.folder / "strategies" / "mine.py"
+    file.write_text(ENDLESS)
+    project.change_settings(strategy="mine")
+    live = Live(project)
+    live.patience.seconds = 0.05
+    live._follow()
+    assert len(queue(live)) > 5
+    words = "was still running after 0.05 s, in line 1[123]; it is run again once its file or its settings change"
+    assert re.fullmatch(rf"mine failed \({file}\): {words}. Going on with 'auto'\.", live.notice)
+    live.patience.seconds = PATIENCE
+    live._choose()  # it is not run again, or this would take a minute
+    assert re.search(words, live.notice)
+    project.change_settings(strategy_settings={"rounds": 2.0})
+    live._follow()
+    assert (live.notice, live.ran) == (None, "mine")
+    assert {pick.reason for pick in live._newcomer.queue if not pick.held_out} == {"after 2 rounds"}
+    project.change_settings(strategy_settings={})
+    file.write_text(ENDLESS.replace("1e99", "3"))
+    live._follow()
+    assert {pick.reason for pick in live._newcomer.queue if not pick.held_out} == {"after 3 rounds"}
+
+
+def test_a_reason_that_never_ends_is_said_too(project):
+    embed_by_color(project)
+    (project.folder / "strategies").mkdir()
+    (project.folder / "strategies" / "mine.py").write_text(ENDLESS.replace(" + run(rounds)", ""))
+    project.change_settings(strategy="mine")
+    live = Live(project)
+    live.patience.seconds = 0.05
+    live._follow()
+    assert "was still running after 0.05 s, in line 1" in live.notice
+    assert len(queue(live)) > 5
+
+
+@pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt"])
+def test_a_strategy_that_ends_python_does_not_end_the_thread(live, error):
+    (live.project.folder / "strategies").mkdir()
+    mine = MINE.replace("return {}", f"raise {error} #")
+    (live.project.folder / "strategies" / "mine.py").write_text(mine)
+    live.project.change_settings(strategy="mine")
+    label(live, first_of_each(live)[0])
+    assert f"mine.py, line 7): {error}. Going on with 'auto'." in live.notice
+    assert live.take("tab", [], 5)
+
+
+def test_a_deadline_changes_nothing_of_what_is_drawn(project):
+    """With a deadline it draws from a copy of rng; what is drawn after it goes on from there all the same."""
+    draws = MINE.replace("{} * sign * pool.ids", "0.0 * rng.random(len(pool))")
+    (project.folder / "strategies").mkdir()
+    (project.folder / "strategies" / "mine.py").write_text(draws)
+    embed_by_color(project)
+    live = Live(project)
+    live._follow()
+    one = live._offered.get("mine")
+    rows = [
+        choose(pools.make_pool(60), 60, chosen, np.random.default_rng(5)).rows.tolist()
+        for chosen in (one, live.patience.limit(one))
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_new_images_and_features_arrive(project):

@@ -1,6 +1,7 @@
 """The contract over every strategy there is, drop-ins included; then a known answer for each; then the registry."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -512,6 +513,19 @@ def test_a_broken_file_is_reported_and_what_worked_before_stays(drop_in, text, c
     assert choose(random_pool(5), 1, "mine", np.random.default_rng(0)).rows.tolist() == [4]
     assert drop_in(returns("-np.arange(5.0)")) == []
     assert choose(random_pool(5), 1, "mine", np.random.default_rng(0)).rows.tolist() == [0]
+
+
+def test_a_file_that_never_ends_is_reported_and_not_read_again_until_it_changes(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("while True:\n    pass\n", encoding="utf-8")
+    drop_ins = folder.DropIns(tmp_path, seconds=0.05)
+    found, (problem,) = drop_ins.load({})
+    assert found == {}
+    words = rf"{file} was still running after 0.05 s, in line [12]; it is read again once it changes"
+    assert re.fullmatch(words, str(problem))
+    assert drop_ins.load({})[1] == [problem]
+    file.write_text("1 / 0", encoding="utf-8")
+    assert "ZeroDivisionError" in str(drop_ins.load({})[1])
 
 
 def test_strategies_of_a_removed_file_leave_the_registry(drop_in):

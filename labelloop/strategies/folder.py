@@ -22,6 +22,7 @@ import numpy as np
 
 from labelloop.errors import BadStrategy
 from labelloop.strategies.contract import Strategy, said, where
+from labelloop.strategies.deadline import SECONDS, StillRunning, within
 from labelloop.strategies.registry import collect, everything, refuse_taken, replace
 
 GROUP = "labelloop.strategies"
@@ -44,8 +45,8 @@ class DropIns:
     They are nobody's but the owner's, and gone with this object. No folder, no strategies.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        self._folder, self._seconds = folder, seconds
         self._files: dict[Path, _Read] = {}  # in the order in which they were found: names are for who came first
         self._modules: dict[str, ModuleType | None] = {}
         self._lock = Lock()
@@ -72,7 +73,9 @@ class DropIns:
 
     def _read(self, file: Path, stamp: Stamp, before: dict[str, Strategy]) -> _Read:
         try:
-            return _Read(stamp, execute(file), None)
+            return _Read(stamp, within(self._seconds, lambda: execute(file), str(file)), None)
+        except StillRunning as error:
+            return _Read(stamp, before, BadStrategy(f"{file} {error}; it is read again once it changes"))
         except BadStrategy as problem:
             return _Read(stamp, before, problem)
         finally:
