@@ -38,7 +38,6 @@ def records(tmp_path: Path, n: int = 3) -> list[Record]:
 
 THIS_FILE = Path(__file__)
 some_text = st.text(max_size=8)
-a_number = st.floats(allow_nan=False, allow_infinity=False)
 some_records = st.lists(
     st.builds(
         Record,
@@ -51,12 +50,12 @@ some_records = st.lists(
         split=st.sampled_from(["train", "test"]),
         source=st.sampled_from(["human", "accepted", "bulk", "import"]),
         by=some_text,
-        at=some_text,
-        seconds=st.none() | a_number,
+        at=st.just("") | st.datetimes().map(lambda time: f"{time.isoformat()}Z"),
+        seconds=st.none() | st.floats(0, allow_infinity=False),
         round=st.none() | st.integers(-(2**63), 2**63 - 1),
         strategy=st.none() | some_text,
         suggestion=st.none() | some_text,
-        probability=st.none() | a_number,
+        probability=st.none() | st.floats(0, 1),
         sha256=st.none() | st.just(hashlib.sha256(THIS_FILE.read_bytes()).hexdigest()),
         note=st.none() | some_text,
         path=st.just(THIS_FILE),
@@ -292,6 +291,11 @@ def test_whole_numbers_as_pandas_writes_them(tmp_path, name):
         (b'file_name,label\n"x\ny",a\nz,"a\n', 4, "unexpected end of data"),
         (b"file_name,label,seconds\nx,a,soon\n", 2, "seconds is 'soon', wanted a number"),
         (b"file_name,label,seconds\nx,a,inf\n", 2, "seconds is inf, wanted a number"),
+        (b"file_name,label,seconds\nx,a,-5\n", 2, "seconds is -5.0, wanted 0 or more"),
+        (b"file_name,label,probability\nx,a,17\n", 2, "probability is 17.0, wanted a number from 0 to 1"),
+        (b"file_name,label,probability\nx,a,-0.1\n", 2, "probability is -0.1, wanted a number from 0 to 1"),
+        (b"file_name,label,at\nx,a,yesterday\n", 2, "at is 'yesterday', wanted a time as in 2026-11-20T10:00:00Z"),
+        (b"file_name,label,at\nx,a,9999-99-99\n", 2, "at is '9999-99-99', wanted a time"),
         (b"file_name,label,round\nx,a,1.5\n", 2, "round is 1.5, wanted a whole number"),
         (b"file_name,label,split\nx,a,valid\n", 2, "split is 'valid', wanted train or test"),
     ],
@@ -317,6 +321,7 @@ def test_csv_errors_name_file_and_line(tmp_path, data, line, message):
         (b'{"file_name": "x", "label": "a", "seconds": "1"}', "seconds is '1', wanted a number"),
         (b'{"file_name": "x", "label": "a", "seconds": true}', "seconds is True, wanted a number"),
         (b'{"file_name": "x", "label": "a", "seconds": NaN}', "seconds is nan, wanted a number"),
+        (b'{"file_name": "x", "label": "a", "seconds": -1}', "seconds is -1, wanted 0 or more"),
         (b'{"file_name": "x", "label": "caf\xe9"}', "the text is not UTF-8"),
     ],
 )
@@ -325,6 +330,19 @@ def test_jsonl_errors_name_file_and_line(tmp_path, text, message):
     with pytest.raises(BadInput) as caught:
         list(formats.get("jsonl").read(tmp_path / "x.jsonl"))
     assert str(caught.value).startswith(f"{str(tmp_path / 'x.jsonl')!r}, line 3: {message}")
+
+
+def test_what_an_earlier_version_let_into_a_log_can_still_be_taken_out(tmp_path):
+    odd = Record(file_name="x.jpg", label="rust", at="yesterday", seconds=-5, probability=17)
+    assert formats.get("csv").write([odd], tmp_path / "x.csv") == 1
+
+
+@pytest.mark.parametrize(
+    "at", ["2026-11-20T10:00:00Z", "2026-11-20T10:00:00.123+02:00", "2026-11-20 10:00", "2026-11-20"]
+)
+def test_times_as_other_programs_write_them(tmp_path, at):
+    (tmp_path / "x.csv").write_text(f"file_name,label,at,probability\nx,a,{at},1.0000001\n")
+    assert [record.at for record in formats.get("csv").read(tmp_path / "x.csv")] == [at]
 
 
 @every_table

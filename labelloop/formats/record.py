@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,8 @@ from labelloop.types import Source
 
 Progress = Callable[[int], None]
 """Called with the number of records done so far, after each one."""
+
+ROUNDING = 1e-6  # what sums of float32 may be above 1
 
 _SPLITS = ("train", "test")
 _SOURCES = get_args(Source)
@@ -91,7 +94,8 @@ def to_values(record: Record) -> dict[str, str | int | float | None]:
 def from_values(values: Mapping[str, Any], *, path: Path | None = None) -> Record:
     """A Record of what was read: other columns are ignored, empty ones keep their default.
 
-    Raises BadInput for a column that is missing or holds the wrong kind of thing.
+    Raises BadInput for a column that is missing or holds the wrong kind of thing, and for what cannot be. That is
+    looked at here and not in Record: what an earlier version let into a log can still be taken out.
     """
     for name in ("file_name", "label"):
         if name not in values:
@@ -107,7 +111,20 @@ def from_values(values: Mapping[str, Any], *, path: Path | None = None) -> Recor
         if not known["round"].is_integer():
             raise BadInput(f"round is {known['round']}, wanted a whole number")
         known["round"] = int(known["round"])
+    _refuse_impossible(**{name: known[name] for name in ("seconds", "probability", "at") if name in known})
     return Record(**{"file_name": "", "label": "", **known}, path=path)
+
+
+def _refuse_impossible(seconds: float = 0, probability: float = 0, at: str = "") -> None:
+    if seconds < 0:
+        raise BadInput(f"seconds is {seconds}, wanted 0 or more")
+    if not 0 <= probability <= 1 + ROUNDING and math.isfinite(probability):
+        raise BadInput(f"probability is {probability}, wanted a number from 0 to 1")
+    try:
+        if at:
+            datetime.fromisoformat(at)
+    except ValueError as error:
+        raise BadInput(f"at is {at!r}, wanted a time as in 2026-11-20T10:00:00Z, or nothing") from error
 
 
 @dataclass(frozen=True, slots=True)
