@@ -294,6 +294,21 @@ def test_a_full_disk_refuses_loudly_and_keeps_what_was_saved(project):
     assert (said(project, 1), said(project, 2)) == ("red", "blue")
 
 
+def test_a_full_disk_is_not_taken_for_a_damaged_project(project):
+    resource = pytest.importorskip("resource")
+    project.label(1, "red")
+    project.close()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))  # the system's way to say "no further"
+    try:
+        with pytest.raises(ProjectError, match="disk is full or cannot be written: free some space") as refused:
+            Project(project.folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "backup" not in str(refused.value)
+    assert said(Project(project.folder), 1) == "red"
+
+
 def test_a_commit_means_on_disk(project):
     assert project.db.conn.execute("PRAGMA synchronous").fetchone()[0] == 2
     assert project.db.conn.execute("PRAGMA journal_mode").fetchone()[0] == "wal"

@@ -24,14 +24,23 @@ def connect(path: Path) -> Database:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
     except sqlite3.DatabaseError as error:
-        way_on = (
-            "If it is damaged, restore it from a backup, or save what is readable with: sqlite3 project.db .recover"
-        )
-        if any(words in str(error) for words in ("readonly", "unable to open")):
-            way_on = "Give yourself permission to read and write the project's folder and what is in it."
-        raise ProjectError(f"{path} cannot be opened as a labelloop project ({error}). {way_on}") from error
+        raise ProjectError(
+            f"{path} cannot be opened as a labelloop project ({error}). {_way_on(str(error))}"
+        ) from error
     connection.row_factory = sqlite3.Row
     return Database(connection)
+
+
+def _way_on(error: str) -> str:
+    """What to do about a file that cannot be opened."""
+    if any(words in error for words in ("disk I/O error", "disk is full")):  # even to read, SQLite writes beside it
+        return (
+            "The disk is full or cannot be written: free some space and try again, nothing that was saved is lost. "
+            "Where there is space, the disk may be failing: copy the project's folder to another."
+        )
+    if any(words in error for words in ("readonly", "unable to open")):
+        return "Give yourself permission to read and write the project's folder and what is in it."
+    return "If it is damaged, restore it from a backup, or save what is readable with: sqlite3 project.db .recover"
 
 
 @contextmanager
