@@ -2,8 +2,8 @@
 
     python benchmarks/rare_class.py [--cache FOLDER] [--seeds 5]
 
-Four images of one kind lie in a pool with 2,000 of all other kinds (or all there are), which are one class. Of the test images it is told
-how many of the others are taken for the rare class, and how much of the rare class is found.
+Four images of one kind lie in a pool with 2,000 of all other kinds (or all there are), which are one class. Of the test
+images it is told how many of the others are taken for the rare class, and how much of the rare class is found.
 """
 
 from __future__ import annotations
