@@ -274,7 +274,7 @@ def test_a_template_says_that_the_app_does_not_read_it(tmp_path):
     file.write_text(
         f'{HEAD}@strategy\ndef mine(pool, n, rng):\n    """M."""\n    return rng.random(len(pool))\n', "utf-8"
     )
-    assert check(load(file)[0]).notes == ["the app does not read files whose names start with _"]
+    assert check(load(file)[0]).notes == ["the app does not read files whose names start with _ or a dot"]
 
 
 def test_every_step_is_announced():

@@ -223,9 +223,11 @@ def test_without_a_file_all_are_checked(project, own, monkeypatch):
     write(own / "one.py", name="twice")
     write(own / "two.py", name="twice")
     (own / "_template.py").write_text("not Python")
+    (own / "loop.py").symlink_to(own / "loop.py")
     said = run("check", "--project", project.folder, code=1).stdout
     assert f"  {own / 'two.py'}: the name 'twice' is taken by {own / 'one.py'}" in said
     assert "template" not in said
+    assert "loop.py: breaks the contract (1 fault)" in said
 
 
 def test_what_is_built_in_is_checked_in_a_process_too():

@@ -1,6 +1,8 @@
 """The contract over every strategy there is, drop-ins included; then a known answer for each; then the registry."""
 
 import dataclasses
+import os
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -543,6 +545,29 @@ def test_a_name_that_is_taken_is_refused(drop_in):
 
 def test_files_that_start_with_an_underscore_are_left_alone(drop_in):
     assert drop_in("1 / 0", "_draft.py") == []
+
+
+def test_what_is_no_file_of_python_is_left_alone(drop_in):
+    (drop_in.home / "._mine.py").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    (drop_in.home / ".#mine.py").symlink_to("me@host.123:456")
+    (drop_in.home / "backup.py").mkdir()
+    if hasattr(os, "mkfifo"):  # not on Windows
+        os.mkfifo(drop_in.home / "pipe.py")
+    assert drop_in(returns("np.arange(5.0)")) == []
+    (drop_in.home / "backup.py").rmdir()
+
+
+def test_a_link_to_itself_is_reported_and_the_others_work(drop_in):
+    (drop_in.home / "loop.py").symlink_to(drop_in.home / "loop.py")
+    (problem,) = drop_in(returns("np.arange(5.0)"))
+    assert "loop.py: OSError: [Errno" in str(problem)
+    assert choose(random_pool(5), 1, "mine", np.random.default_rng(0)).rows.tolist() == [4]
+
+
+def test_what_a_drop_in_defines_can_be_pickled(drop_in):
+    drop_in("def work(k):\n    return k\n" + returns("np.arange(5.0)"))
+    work = get("mine").function.__globals__["work"]
+    assert pickle.loads(pickle.dumps(work)) is work
 
 
 def test_a_folder_that_is_not_there_has_no_strategies(tmp_path):

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from labelloop.errors import BadInput, BadStrategy
+from labelloop.errors import BadInput, BadStrategy, LabelloopError
 from labelloop.strategies.check import Fault, Report, check, load
 from labelloop.strategies.contract import Strategy
 from labelloop.strategies.folder import load_folder, load_installed
@@ -113,7 +113,7 @@ def _work(out: Connection, file: Path | None, limit: float, known: Sequence[Path
     out.send(("end",))
 
 
-def broken(name: str, problem: BadStrategy) -> Report:
+def broken(name: str, problem: LabelloopError) -> Report:
     """The report of what could not even be read."""
     return Report(name, [Fault(str(problem), FILE, "repair that; strategies/_template.py is one to copy", "")])
 

@@ -12,14 +12,16 @@ from typing import Any
 import click
 
 from labelloop import loop
-from labelloop.cli.apart import check_apart
+from labelloop.cli.apart import INSTALLED, broken, check_apart
 from labelloop.cli.options import PATH, json_option, project_argument
 from labelloop.cli.replay import COLD_START, OTHERS, material, refuse_again, replay, table, verdict
 from labelloop.cli.settings import set_option, settings_of
 from labelloop.cli.terminal import Bar, print_json, say
+from labelloop.errors import BadInput
 from labelloop.project import Project
 from labelloop.strategies import Strategy
 from labelloop.strategies.check import Report, load, name_taken, needs_model
+from labelloop.strategies.folder import drop_in_files
 from labelloop.strategies.registry import Offered, refuse_taken
 
 NAMED = 3  # pools named with a fault; the rest is counted
@@ -121,10 +123,13 @@ def _reports(file: Path | None, limit: float, known: Sequence[Path] = ()) -> lis
 
 def _all(folders: list[Path], limit: float) -> Iterator[list[Report]]:
     """Each file by itself, so that one that never ends keeps none of the others from being checked."""
-    files = [file for folder in folders for file in sorted(folder.glob("*.py")) if not file.name.startswith("_")]
+    files = [file for folder in folders for file in drop_in_files(folder)]
     taken: dict[str, Path | None] = {}
     for file in (None, *files):
-        reports = _reports(file, limit)
+        try:
+            reports = _reports(file, limit)
+        except BadInput as error:  # a link to itself, or it went a moment ago: the others are checked all the same
+            reports = [broken(file.name if file else INSTALLED, error)]
         for report in reports:
             if (other := taken.setdefault(report.name, file)) != file:
                 report.faults.append(name_taken(report.name, str(other), str(file)))

@@ -23,7 +23,7 @@ import numpy as np
 from labelloop.errors import BadInput, LabelloopError, NeedsModel
 from labelloop.strategies.choosing import choose
 from labelloop.strategies.contract import Scores, Strategy, code_of, defined, fault, file_of, said, where
-from labelloop.strategies.folder import execute
+from labelloop.strategies.folder import execute, is_left_alone
 from labelloop.strategies.pools import POOLS, make_pool
 from labelloop.strategies.registry import get, names
 from labelloop.types import Ints, Pool
@@ -126,8 +126,8 @@ def _about(one: Strategy) -> Iterator[str]:
         yield f"settings: {one.settings_in_words}"
     if one.again:
         yield "may ask again about images that have an answer"
-    if Path(one.origin).name.startswith("_"):
-        yield "the app does not read files whose names start with _"
+    if is_left_alone(Path(one.origin)):
+        yield "the app does not read files whose names start with _ or a dot"
 
 
 # -- one run on one pool ----------------------------------------------------------------------------------------------

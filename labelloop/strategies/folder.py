@@ -7,6 +7,7 @@ Left out: everything about images; nothing inside an image folder is ever execut
 
 from __future__ import annotations
 
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,9 +41,9 @@ class _Read:
 
 
 class DropIns:
-    """The strategies of all *.py files in a folder, but for those whose name starts with _. Safe to share by threads.
+    """The strategies of all *.py files in a folder, but for those whose name starts with _ or a dot.
 
-    They are nobody's but the owner's, and gone with this object. No folder, no strategies.
+    Safe to share by threads. They are nobody's but the owner's, and gone with this object. No folder, no strategies.
     """
 
     def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
@@ -156,14 +157,29 @@ def _load_entry(point: EntryPoint) -> BadStrategy | None:
     return None
 
 
+def drop_in_files(home: Path) -> list[Path]:
+    """The files of a folder that are read as drop-ins, sorted."""
+    return list(_stamps(home))
+
+
+def is_left_alone(file: Path) -> bool:
+    """Whether its name keeps it from being read: _ starts drafts, and . what editors and macOS put beside a file."""
+    return file.name.startswith(("_", "."))
+
+
 def _stamps(home: Path) -> dict[Path, Stamp]:
     stamps = {}
     for file in sorted(home.glob("*.py")):
-        if not file.name.startswith("_"):
-            try:
-                status = file.stat()
-            except FileNotFoundError:  # it went a moment ago
-                continue
+        if is_left_alone(file):
+            continue
+        try:
+            status = file.stat()
+        except FileNotFoundError:  # it went a moment ago
+            continue
+        except OSError:  # a link to itself, a folder that may not be looked into: reading it says what is wrong
+            stamps[file] = (0, 0)
+            continue
+        if stat.S_ISREG(status.st_mode):  # a pipe would be waited for for ever
             stamps[file] = (status.st_mtime_ns, status.st_size)
     return stamps
 
@@ -176,7 +192,8 @@ def _forget(modules: Mapping[str, ModuleType | None]) -> None:
 
 
 def _module_name(file: Path) -> str:
-    return f"labelloop drop-in {file}"
+    # A dot would mean a package above it, which pickle and importlib look for; no path has // in it.
+    return f"labelloop drop-in {str(file).replace('.', '//')}"
 
 
 class _Fresh(SourceFileLoader):
