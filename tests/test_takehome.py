@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -238,6 +239,26 @@ def test_the_script_prints_path_class_and_probability_without_labelloop(project,
         proba = expected[Path(path)]
         assert float(probability) == pytest.approx(proba.max(), abs=TOLERANCE)
         assert name == CLASSES[proba.argmax()]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "shown"),
+    [("utf-8:strict", "caf\udce9.jpg", r"caf\udce9.jpg"), ("cp1252", "\u65e5.jpg", r"\u65e5.jpg")],
+)
+def test_the_script_goes_on_where_a_name_cannot_be_printed(project, out, tmp_path, encoding, name, shown):
+    (photos,) = project.catalog.folders().values()
+    for k in ("a", "z"):
+        shutil.copy(photos / "turned_6.jpg", tmp_path / f"{k}.jpg")
+    shutil.copy(photos / "turned_6.jpg", tmp_path / name)
+    ran = subprocess.run(
+        [sys.executable, str(out / "predict.py"), str(tmp_path)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    printed = [line.split("\t")[0] for line in ran.stdout.decode("ascii").splitlines()]
+    assert sorted(printed) == sorted(str(tmp_path / each) for each in ("a.jpg", "z.jpg", shown))
 
 
 def test_the_script_imports_only_what_torch_and_timm_bring():

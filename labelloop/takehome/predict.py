@@ -60,6 +60,8 @@ def built_in(folder: Path, config: dict[str, Any]) -> Network:
 
 def main(arguments: list[str]) -> int:
     """Print a line for each image; 1 where something cannot be read."""
+    # A name that stdout cannot encode must not end it; with stderr Python does so by itself.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     model = Model(Path(__file__).parent, "cuda" if torch.cuda.is_available() else "cpu")
     status = 0
     for place in map(Path, arguments):
