@@ -196,8 +196,8 @@ def _match(project: Project, found: list[Record], path: str | Path) -> list[int]
     matched: list[int] = []
     unknown: list[str] = []
     for record in found:
-        meant, doubt = _meant(record, by_sha, names)
-        if len(meant) == 1:
+        meant, doubt = _meant(record, images, by_sha, names)
+        if len(meant) == 1 and not doubt:
             matched.extend(meant)
         else:
             unknown.append(record.file_name + doubt)
@@ -206,15 +206,18 @@ def _match(project: Project, found: list[Record], path: str | Path) -> list[int]
     return matched
 
 
-def _meant(record: Record, by_sha: dict[str, int], names: _Names) -> tuple[set[int], str]:
-    """The images that a record can mean, and what to say if that is not exactly one."""
+def _meant(record: Record, images: dict[int, Image], by_sha: dict[str, int], names: _Names) -> tuple[set[int], str]:
+    """The images that a record can mean, and what to say if that is not exactly one or may be another by now."""
     sha256 = record.sha256 and record.sha256.strip().lower()
     if sha256 in by_sha:
         return {by_sha[sha256]}, ""
     named = names.find(record.file_name)
     if sha256:  # another picture: cameras give the same names again and again
         return set(), f" ({OTHER_BYTES})" if named else ""
-    return named, f" ({len(named)} images have this name)" if named else ""
+    if len(named) > 1:
+        return named, f" ({len(named)} images have this name)"
+    changed = any(images[k].path.exists() and not images[k].is_as_scanned() for k in named)
+    return named, " (it was changed since it was scanned)" if changed else ""
 
 
 def _who_is_missing(unknown: list[str], n_found: int, path: str | Path) -> str:
@@ -282,7 +285,7 @@ def _class_indices(project: Project, found: list[Record], taken: Taken) -> dict[
     """The index of every class by its key; new ones are added, and one that was renamed is known by its first name."""
     present = {class_key(name): k for k, name in enumerate(project.classes)}
     first = [class_key(name) for name in project.first_names]
-    former = {key: k for k, key in enumerate(first) if key not in present and first.count(key) == 1}
+    former = {key: k for k, key in enumerate(first) if first.count(key) == 1}
     names = project.classes
     for record in found:
         for name in (record.label, record.suggestion):

@@ -196,6 +196,16 @@ def test_a_label_never_goes_to_another_picture_of_the_same_name(answered, make_p
     assert import_labels(other, tmp_path / "names.csv", "csv").labels == len(rows)
 
 
+def test_a_file_that_was_changed_since_the_scan_is_not_known_by_its_name(project, tmp_path):
+    image = project.catalog.image(7)
+    draw(image.path, (9, 99, 199), size=(30, 30))
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{image.name},red\n")
+    with pytest.raises(BadInput, match=r"img_..\.png \(it was changed since it was scanned\).*labelloop add PROJECT"):
+        import_labels(project, tmp_path / "labels.csv", "csv")
+    image.path.unlink()  # a disk that is away is no reason
+    assert import_labels(project, tmp_path / "labels.csv", "csv").labels == 1
+
+
 def test_hashes_in_capitals_are_hashes(project, tmp_path):
     digest = project.catalog.image(7).sha256.upper()
     (tmp_path / "labels.csv").write_text(f"file_name,label,sha256\nelsewhere.png,red,{digest}\n")
@@ -263,6 +273,15 @@ def test_a_first_name_that_is_a_class_by_now_means_that_class(project, tmp_path)
     (tmp_path / "labels.csv").write_text(f"file_name,label\n{project.catalog.image(1).name},RED\n")
     assert import_labels(project, tmp_path / "labels.csv", "csv").renamed == {}
     assert [answer.class_index for answer in project.log.answers()] == [1]
+
+
+def test_a_first_name_of_two_classes_means_neither(project, tmp_path):
+    project.rename_class("red", "scarlet")
+    project.add_class("red")
+    project.rename_class("red", "crimson")
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{project.catalog.image(1).name},red\n")
+    taken = import_labels(project, tmp_path / "labels.csv", "csv")
+    assert (taken.new_classes, taken.renamed) == (["red"], {})
 
 
 def test_images_called_test_that_are_not_held_out_are_counted(project, tmp_path):
