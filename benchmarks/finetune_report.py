@@ -92,6 +92,8 @@ def _seconds(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
 def rule(kept: Kept) -> Iterable[str]:
     """What the rule does, beside simpler ones: a fine-tune after the head, and any two models of the same labels."""
     projects = _models(kept)
+    if not projects:
+        return []
     after_head = [(models[0], new) for models in projects for new in models[1:]]
     any_two = [pair for models in projects for pair in permutations(models, 2)]
     rows = []
