@@ -33,6 +33,7 @@ def standing(project: Project, board: Board, learned: Learned | None) -> dict[st
         "exam": {
             "n": exam.n if exam else len(board.exam),
             "wanted": ENOUGH,
+            "held_out": int((board.held_out & ~board.gone).sum()),
             "accuracy": known.value if known else None,
             "low": known.low if known else None,
             "high": known.high if known else None,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
@@ -285,7 +286,20 @@ def test_progress_before_enough_held_out_answers(labeled: Project) -> None:
     held_out, _ = labeled.catalog.flags()
     assert metrics(app)["Labels"] == "30"
     assert metrics(app)["The model is right"] == "Not enough yet"
-    assert f"{held_out[:30].sum()} of 20 exam images answered" in texts(app)
+    said = f"{held_out[:30].sum()} of 20 exam images answered; only {held_out.sum()} are held out, adding images gives"
+    assert said in texts(app)
+
+
+def test_progress_with_held_out_answers_only(make_project: Callable[..., Project], photos: Path) -> None:
+    project = make_project(photos, held_out=0.8)
+    embed_by_color(project)
+    held_out, _ = project.catalog.flags()
+    for row in np.flatnonzero(held_out).tolist():
+        project.label(row + 1, "red")
+    app = run("progress", project)
+    assert held_out.sum() >= 20
+    assert metrics(app)["The model is right"] == "No model yet"
+    assert f"{held_out.sum()} exam images answered, for the first model" in texts(app)
 
 
 def test_who_labeled_how_much_and_how_fast(labeled: Project) -> None:

@@ -92,19 +92,13 @@ def _is_busy(job: Job | None) -> bool:
 
 def _figures(state: dict[str, Any]) -> None:
     labels, accuracy, images = st.columns(3)
-    exam = state["exam"]
     _figure(
         labels,
         "Labels",
         f"{state['labeled']:,}",
         f"of {count(state['images'], 'image')} · {state['unsure']:,} unsure · {state['flagged']:,} flagged",
     )
-    if exam["accuracy"] is None:
-        value, on = "Not enough yet", f"{exam['n']} of {exam['wanted']} exam images answered"
-    else:
-        value = share_between(exam["accuracy"], exam["low"], exam["high"])
-        on = f"on {count(exam['n'], 'exam image')}; in brackets the 95 % interval"
-    _figure(accuracy, "The model is right", value, on, about=EXAM)
+    _figure(accuracy, "The model is right", *_how_good(state["exam"]), about=EXAM)
     _figure(
         images,
         "Images ready",
@@ -119,6 +113,18 @@ def _figure(column: Any, title: str, value: str, under: str, *, about: str | Non
     with column.container(border=True, gap="xxsmall", height="stretch"):
         st.metric(title, value, help=about)
         st.caption(under)
+
+
+def _how_good(exam: dict[str, Any]) -> tuple[str, str]:
+    """How often the model is right and on what that rests, or what is missing for it."""
+    if exam["accuracy"] is not None:
+        value = share_between(exam["accuracy"], exam["low"], exam["high"])
+        return value, f"on {count(exam['n'], 'exam image')}; in brackets the 95 % interval"
+    if exam["n"] >= exam["wanted"]:
+        return "No model yet", f"{count(exam['n'], 'exam image')} answered, for the first model to be asked about"
+    few = f"{exam['n']} of {exam['wanted']} exam images answered"
+    more = f"; only {exam['held_out']} are held out, adding images gives more"
+    return "Not enough yet", few if exam["held_out"] >= exam["wanted"] else few + more
 
 
 # -- background work --------------------------------------------------------------------------------------------------
