@@ -8,6 +8,7 @@ are slow ones as well, so this trades some doubt for speed; at equal numbers of 
 import numpy as np
 
 from labelloop import because, strategy
+from labelloop.errors import BadInput
 from labelloop.strategies.uncertainty import doubt
 
 PRIOR = 5  # a class is taken to be like all others until about so many of its answers were timed
@@ -17,6 +18,8 @@ BETWEEN = 0.5  # seconds that any image costs, however easy it is
 @strategy
 def value_per_second(pool, n, rng, *, longest: float = 60.0):
     """The most doubt for the time that it will take; whoever needs more than `longest` seconds was away."""
+    if longest <= 0:
+        raise BadInput(f"longest is {longest:g} s; wanted more than 0, such as 60")
     value = doubt(pool.proba)
     seconds = pool.proba @ seconds_of_each_class(pool, longest)  # (n_images,) as the model expects the classes
 

@@ -182,3 +182,4 @@ def test_without_times_only_the_doubt_counts_and_an_absence_counts_as_the_longes
     late = make_pool(angles(*range(4)), [0, 1, -1, -1], proba=proba, seconds=away)
     chosen = choose(late, 1, "value_per_second", np.random.default_rng(0))
     assert chosen.scores[0] == pytest.approx(1 / 60.5)
+    assert "longest is -1 s; wanted more than 0, such as 60" in refused(late, "value_per_second", longest=-1.0)

@@ -80,7 +80,8 @@ def test_the_list_has_built_in_ones_files_and_what_is_broken(project, own):
 
 
 def test_the_list_as_json(project, own):
-    write(own / "mine.py", name="listed_too", settings=", *, k: int = 3")
+    file = write(own / "mine.py", name="listed_too", settings=", *, k: int = 3")
+    file.write_text(file.read_text("utf-8") + "print('read')\n", "utf-8")  # which is no JSON
     found = json.loads(run("strategies", project.folder, "--json").stdout)
     assert found["broken"] == []
     by_name = {one["name"]: one for one in found["strategies"]}
@@ -376,6 +377,7 @@ def test_the_table_and_the_sentence():
         "    20          81.0 %          84.0 %               –",
     ]
     curves["random"][20] = [0.77]
+    curves["second"] = {10: [0.5, 0.5], 20: []}  # of the same file, and offers few images
     assert verdict(curves, "mine", found) == (
         "With 20 labels mine reaches 81 %, auto 84 %, random 77 %; judged by 140 images, differences below 7 points "
         "mean little."

@@ -153,6 +153,16 @@ def test_a_project_is_played_on_its_labels_and_left_alone(tmp_path, make_project
         "    return in_order(pool, pool.unlabeled[: max(0, 3 - len(pool.labeled))])\n"
     )
     options = ("--strategies", "three", "--seeds", 1, "--out", tmp_path / "out")
+    printing = project.folder / "strategies" / "prints.py"
+    printing.write_text(
+        "from labelloop import strategy\n\nprint('hello from the file')\n\n\n@strategy\ndef prints(pool, n, rng):\n"
+        "    'Prints.'\n    print('hello from the strategy')\n    return rng.random(len(pool))\n"
+    )
+    out = ("--seeds", 1, "--out", tmp_path / "out", "--budgets", "5,10", "--json")
+    said = run("simulate", project.folder, "--strategies", "prints", *out)
+    assert sorted(json.loads(said.stdout)["strategies"]) == ["prints", "random"]
+    assert "hello from the file\n" in said.stderr
+    assert "hello from the strategy\n" in said.stderr
     said = run("simulate", project.folder, *options, "--budgets", "5,10", code=1)
     assert "three offered 3 images and no more, with seed 0" in said.stderr
     run("simulate", project.folder, *options, "--budgets", "2,10")

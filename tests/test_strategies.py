@@ -601,11 +601,16 @@ def test_installed_packages_offer_strategies_by_entry_point(tmp_path, monkeypatc
     (site / "kind_strategies-1.0.dist-info" / "METADATA").write_text("Name: kind-strategies\nVersion: 1.0\n")
     (site / "kind_strategies-1.0.dist-info" / "entry_points.txt").write_text(
         "[labelloop.strategies]\nkind = kind_strategies\nlost = kind_strategies_that_are_not_there\n"
-        "quits = kind_strategies_that_quit\n"
+        "quits = kind_strategies_that_quit\nnone = kind_strategies_without_any\nagain = kind_strategies:kind_one\n"
     )
+    (site / "kind_strategies_without_any.py").write_text("def kind_two(pool, n, rng): ...\n")
     (site / "kind_strategies_that_quit.py").write_text("import sys\nsys.exit('bye')\n")
     monkeypatch.syspath_prepend(site)
-    problem, quits = folder.load_installed()
+    problem, quits, none = folder.load_installed()
+    assert folder.load_installed() == [problem, quits, none]
+    assert str(none).endswith(
+        "(kind-strategies: kind_strategies_without_any): no function under @strategy; add one there"
+    )
     assert str(quits).endswith("(kind-strategies: kind_strategies_that_quit): SystemExit: bye")
     assert "installed strategy lost (kind-strategies: kind_strategies_that_are_not_there)" in str(problem)
     assert get("kind_one").origin == "kind-strategies: kind_strategies"

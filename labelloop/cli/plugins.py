@@ -5,7 +5,9 @@ Left out: the contract (strategies/check.py), the process it runs in (apart.py),
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +60,8 @@ def strategies_command(project: Path | None, as_json: bool) -> None:
 
 
 def load_all(project: Path | None) -> Offered:
-    """What a project can use, or what all can."""
-    if project is None:
-        return loop.load_strategies()
-    with Project(project) as opened:
+    """What a project can use, or what all can; what their files print goes to stderr, as it is no answer."""
+    with redirect_stdout(sys.stderr), nullcontext() if project is None else Project(project) as opened:
         return loop.load_strategies(opened)
 
 

@@ -205,7 +205,7 @@ def verdict(curves: Curves, own: str, found: Material) -> str:
     if not reached:
         return f"{own} offered too few images to be compared: it gives most of them -inf, which means never."
     count = max((count for count in reached if count <= found.chosen_from // 3), default=reached[0])
-    mean = {name: float(np.mean(points[count])) for name, points in curves.items()}
+    mean = {name: float(np.mean(curves[name][count])) for name in (own, *OTHERS)}  # another may offer fewer images
     others = ", ".join(f"{name} {100 * mean[name]:.0f} %" for name in OTHERS)
     noise = max(unsure_by(curves[own][count], curves[name][count], found.test_size) for name in OTHERS)
     return (

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -120,7 +121,7 @@ def _play(
     played: list[Played] = []
     failed: dict[str, str] = {}
     turns = [(seed, one) for seed in range(seeds) for one in those]
-    with Bar("curves") as bar:
+    with redirect_stdout(sys.stderr), Bar("curves") as bar:  # what a strategy prints is no answer of the command
         for k, (seed, one) in enumerate(turns):
             if one.name in failed:
                 continue

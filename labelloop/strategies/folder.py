@@ -99,7 +99,7 @@ class DropIns:
 
 _lock = Lock()
 _folders: dict[Path, DropIns] = {}
-_installed: set[str] = set()
+_installed: dict[str, BadStrategy | None] = {}  # what was read, and what is wrong with it
 
 
 def load_folder(folder: Path) -> list[BadStrategy]:
@@ -121,10 +121,15 @@ def load_folder(folder: Path) -> list[BadStrategy]:
 def load_installed() -> list[BadStrategy]:
     """Register what installed packages offer under the entry-point group labelloop.strategies, each once.
 
-    An entry point names the module that holds the decorated functions. Returns one problem for each that fails.
+    An entry point names the module that holds the decorated functions. Returns one problem for each that fails or
+    offers nothing; Python keeps modules, so one that is mended is seen after a restart.
     """
     with _lock:
-        return [problem for point in entry_points(group=GROUP) if (problem := _load_entry(point))]
+        points = entry_points(group=GROUP)
+        for point in points:
+            if point.value not in _installed:
+                _installed[point.value] = _load_entry(point)
+        return [problem for point in points if (problem := _installed[point.value])]
 
 
 def execute(file: Path) -> dict[str, Strategy]:
@@ -144,8 +149,6 @@ def execute(file: Path) -> dict[str, Strategy]:
 
 
 def _load_entry(point: EntryPoint) -> BadStrategy | None:
-    if point.value in _installed:
-        return None
     origin = f"{point.dist.name if point.dist else 'package'}: {point.value}"
     try:
         with collect() as found, np.errstate():
@@ -153,8 +156,11 @@ def _load_entry(point: EntryPoint) -> BadStrategy | None:
         replace(origin, {name: changed(one, origin=origin) for name, one in found.items()})
     except (Exception, SystemExit) as error:  # noqa: BLE001 another package's code: say what is wrong and go on without it
         return BadStrategy(f"installed strategy {point.name} ({origin}): {said(error)}")
-    _installed.add(point.value)
-    return None
+    package = point.module.partition(".")[0]
+    # Modules run once: what was imported before, or by another entry point, has registered what it has.
+    if any(one.function.__module__.partition(".")[0] == package for one in everything().values()):
+        return None
+    return BadStrategy(f"installed strategy {point.name} ({origin}): no function under @strategy; add one there")
 
 
 def drop_in_files(home: Path) -> list[Path]:
