@@ -188,6 +188,8 @@ class Project:
             answer = self.answer(image)
             if show == "flagged":
                 return image in self.flagged
+            if show == "noted":
+                return image in self.notes
             if not answer:
                 return False
             return {

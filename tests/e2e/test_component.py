@@ -775,6 +775,17 @@ def test_review_filters_pages_and_relabels(page: Page, stub: Stub) -> None:
     assert said(project)[-1][1] == "flag"
 
 
+def test_review_finds_images_with_a_note_and_shows_it(page: Page, stub: Stub) -> None:
+    server = stub()
+    for image in (1, 2, 3):
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": "label", "class": 0})
+    server.project.take("before", "bob", {"seq": 4, "image": 2, "kind": "note", "note": "rust, or a scratch?"})
+    open_page(page, server, "?mode=review")
+    page.get_by_text("With a note").click()
+    expect(page.locator(".tile")).to_have_count(1)
+    expect(page.locator(".tile")).to_have_attribute("title", re.compile("rust, or a scratch"))
+
+
 def test_help_names_the_keys_and_any_key_closes_it(page: Page, stub: Stub) -> None:
     project = open_page(page, stub())
     press(page, "?")

@@ -234,7 +234,7 @@ export class Grid {
     };
     tile.element = h(
       "div",
-      { class: "tile", title: item.name, "data-index": index },
+      { class: "tile", "data-index": index },
       h("div", { class: "pic" }, tile.img, h("span", { class: "mark" })),
       h("div", { class: "caption" }, tile.chip, tile.guess),
     );
@@ -255,7 +255,8 @@ export class Grid {
     const differs = hasGuess && isLabel && item.suggestion !== answer.class;
     const guess =
       hasGuess && (!answer || differs) ? `${names[item.suggestion]}? ${percent(item.probability ?? 0)}` : "";
-    setText(tile.guess, guess);
+    setText(tile.guess, guess || item.note || "");
+    tile.element.title = item.note ? `${item.name}\n${item.note}` : item.name;
     style.setProperty("--hue", hue(isLabel ? answer.class : 0));
     classList.toggle("labeled", isLabel);
     classList.toggle("answered", Boolean(answer));
