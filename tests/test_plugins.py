@@ -200,6 +200,13 @@ def test_a_file_that_cannot_be_read(tmp_path, text, found):
     assert found in said
 
 
+def test_a_file_of_the_project_that_never_ends_is_named_and_not_the_one_under_check(project, own, tmp_path):
+    (own / "endless.py").write_text("while True:\n    x = 1\n")
+    said = run("check", write(tmp_path / "mine.py"), "--project", project.folder, "--limit", 3, code=1).stdout
+    assert f"{own / 'endless.py'}, line " in said
+    assert "was still running after 3 s" in said
+
+
 def test_no_file_and_no_project_are_errors_in_words(tmp_path):
     assert "nothing.py is not there" in run("check", tmp_path / "nothing.py", code=1).stderr
     assert "is not a labelloop project" in run("check", "--project", tmp_path, code=1).stderr

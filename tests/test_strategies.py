@@ -564,6 +564,17 @@ def test_a_link_to_itself_is_reported_and_the_others_work(drop_in):
     assert choose(random_pool(5), 1, "mine", np.random.default_rng(0)).rows.tolist() == [4]
 
 
+def test_a_name_that_cannot_be_said_is_reported_in_one_that_can(tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.py"
+    try:
+        with open(name, "w", encoding="utf-8") as file:  # noqa: PTH123  a Path takes no bytes
+            file.write("x = (\n")
+    except OSError:
+        pytest.skip("this system has no such names")
+    _, (problem,) = folder.DropIns(tmp_path).load({})
+    assert str(problem) == rf"{tmp_path}/caf\udce9.py: the name is not in UTF-8; rename the file"
+
+
 def test_what_a_drop_in_defines_can_be_pickled(drop_in):
     drop_in("def work(k):\n    return k\n" + returns("np.arange(5.0)"))
     work = get("mine").function.__globals__["work"]

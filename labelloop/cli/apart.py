@@ -18,6 +18,7 @@ from typing import Any
 from labelloop.errors import BadInput, BadStrategy, LabelloopError
 from labelloop.strategies.check import Fault, Report, check, load
 from labelloop.strategies.contract import Strategy
+from labelloop.strategies.deadline import THREAD
 from labelloop.strategies.folder import load_folder, load_installed
 from labelloop.strategies.registry import get, names
 
@@ -146,8 +147,10 @@ class _Watch:
         os._exit(1)
 
     def _place(self) -> str:
-        """File and line of the deepest frame of the main thread in the file, else of the deepest of all."""
-        frame = innermost = sys._current_frames()[threading.main_thread().ident or 0]
+        """File and line of the deepest frame in the file, else of the deepest of all."""
+        # The main thread does the work, or waits for the one that reads a file of a folder.
+        busy = next((one for one in threading.enumerate() if one.name == THREAD), threading.main_thread())
+        frame = innermost = sys._current_frames()[busy.ident or 0]
         while frame.f_back and frame.f_code.co_filename != self._file:
             frame = frame.f_back
         found = frame if frame.f_code.co_filename == self._file else innermost

@@ -22,6 +22,8 @@ from labelloop.types import Pool
 
 SECONDS = 60.0  # far more than a batch is worth; what takes so long has gone wrong
 
+THREAD = "within a deadline"  # the name of a thread that is waited for
+
 Result = TypeVar("Result")
 
 
@@ -43,7 +45,7 @@ def within(seconds: float, work: Callable[[], Result], file: str) -> Result:
         except BaseException as error:  # noqa: BLE001 it is raised in the thread that waits
             errors.append(error)
 
-    thread = threading.Thread(target=run, name=f"within {seconds:g} s", daemon=True)
+    thread = threading.Thread(target=run, name=THREAD, daemon=True)
     thread.start()
     thread.join(seconds)
     if results:

@@ -134,6 +134,9 @@ def load_installed() -> list[BadStrategy]:
 
 def execute(file: Path) -> dict[str, Strategy]:
     """The strategies that a file defines; they are not registered. Raises BadStrategy where it is broken."""
+    in_words = str(file).encode("utf-8", "backslashreplace").decode()
+    if in_words != str(file):  # what is said of it could not be sent to a browser
+        raise BadStrategy(f"{in_words}: the name is not in UTF-8; rename the file")
     loader = _Fresh(_module_name(file), str(file))
     module = ModuleType(loader.name)
     module.__file__ = str(file)
