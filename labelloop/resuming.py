@@ -18,7 +18,7 @@ import numpy as np
 from labelloop.board import Board
 from labelloop.judging import split_to_judge
 from labelloop.project import Project
-from labelloop.project.catalog import File
+from labelloop.project.image import File
 from labelloop.train.finetune import can_go_on, read_result
 from labelloop.train.recipe import GROWTH
 from labelloop.train.training import ABOUT, CHECKPOINT, put

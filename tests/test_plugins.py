@@ -79,6 +79,19 @@ def test_the_list_has_built_in_ones_files_and_what_is_broken(project, own):
     assert said.stderr == "labelloop check says what to do about those that are broken.\n"
 
 
+def test_a_setting_without_a_limit_is_valid_json(project):
+    own = project.folder / "strategies"
+    own.mkdir()
+    (own / "wide.py").write_text(
+        "from labelloop import strategy\n\n\n@strategy\ndef wide(pool, n, rng, *, reach: float = float('inf')):\n"
+        "    'Highest number first.'\n    return pool.ids * 1.0\n"
+    )
+    found = run("strategies", project.folder, "--json").stdout
+    assert "Infinity" not in found
+    (wide,) = [one for one in json.loads(found)["strategies"] if one["name"] == "wide"]
+    assert wide["settings"] == {"reach": {"type": "float", "default": "inf"}}
+
+
 def test_the_list_as_json(project, own):
     file = write(own / "mine.py", name="listed_too", settings=", *, k: int = 3")
     file.write_text(file.read_text("utf-8") + "print('read')\n", "utf-8")  # which is no JSON

@@ -461,10 +461,6 @@ def test_settings_reach_the_function(drop_in):
         ("(pool, n, rng, *, power: float = 'a')", "and a default of it"),
         ("(pool, n, rng, *, flag: int = True)", "and a default of it"),
         ("(pool, n, rng, *, rows: list = [])", "needs a type"),
-        (
-            "(pool, n, rng, *, far: float = np.inf)",
-            "setting 'far: float = inf' needs .* a default of it that is finite",
-        ),
     ],
 )
 def test_a_wrong_signature_is_refused_when_it_is_defined(drop_in, signature, complaint):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -78,7 +80,7 @@ def next_command(project: Path, n: int, strategy: str | None, given: Sequence[st
     labelloop next leaves --strategy margin --json
     labelloop next leaves --strategy power_margin --set power=2
     """
-    with Project(project) as opened:
+    with redirect_stdout(sys.stderr), Project(project) as opened:  # what a strategy prints is no answer of the command
         batch = next_batch(opened, n, strategy=strategy, settings=_settings(opened, strategy, given))
         images = opened.catalog.images([pick.image_id for pick in batch.picks])
         names = (*opened.classes, None)

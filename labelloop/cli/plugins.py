@@ -17,7 +17,7 @@ from labelloop import loop
 from labelloop.cli.apart import INSTALLED, broken, check_apart
 from labelloop.cli.options import PATH, json_option, project_argument
 from labelloop.cli.replay import COLD_START, OTHERS, material, refuse_again, replay, table, verdict
-from labelloop.cli.settings import set_option, settings_of
+from labelloop.cli.settings import in_json, set_option, settings_of
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.errors import BadInput
 from labelloop.project import Project
@@ -73,7 +73,8 @@ def described(one: Strategy) -> dict[str, Any]:
         "from": origin(one),
         "again": one.again,
         "settings": {
-            name: {"type": setting.type.__name__, "default": setting.default} for name, setting in one.settings.items()
+            name: {"type": setting.type.__name__, "default": in_json(setting.default)}
+            for name, setting in one.settings.items()
         },
     }
 

@@ -81,3 +81,8 @@ def _read(one: Strategy, name: str, value: str, text: str) -> Value:
     if nothing or (isinstance(read, float) and not math.isfinite(read)):
         raise BadInput(wanted)
     return read
+
+
+def in_json(value: Value) -> Value:
+    """A setting as JSON can hold it: infinity, which some have as "no limit", is the text "inf" there."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

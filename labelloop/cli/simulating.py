@@ -27,7 +27,7 @@ from labelloop.cli.known import Network, listed, material_of
 from labelloop.cli.options import PATH, json_option
 from labelloop.cli.plugins import load_all
 from labelloop.cli.replay import Material, Played, material, play, refuse_again
-from labelloop.cli.settings import Settings, set_option, settings_of
+from labelloop.cli.settings import Settings, in_json, set_option, settings_of
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.errors import BadInput, BadStrategy, LabelloopError
 from labelloop.project import Project
@@ -192,7 +192,7 @@ def line(one: Played, known: Known, about: dict[str, Any]) -> str:
     picked = [known.paths[row] for row in one.pool[one.curve[-1]["picked"]]]
     values = {
         "strategy": one.strategy,
-        "settings": one.settings,
+        "settings": {name: in_json(value) for name, value in one.settings.items()},
         "seed": one.seed,
         **about,
         "classes": list(known.material.classes),

@@ -2,7 +2,7 @@
 
     settings    what the project was set up with        schema.py    tables, step by step
     classes     names; none ever goes                   database.py  connections and transactions
-    catalog     images and files                        catalog.py
+    catalog     images and files                        catalog.py, image.py
     log         who answered what                       log.py
     rounds      what was chosen, what was measured      rounds.py
     jobs        background work                         jobs.py
@@ -29,8 +29,9 @@ from typing import Any
 from sqlite_utils import Database
 
 from labelloop.errors import BadInput, ProjectError
-from labelloop.project.catalog import Catalog, Image, Scan
+from labelloop.project.catalog import Catalog, Scan
 from labelloop.project.database import connect, now, writing
+from labelloop.project.image import Image
 from labelloop.project.jobs import Job, Jobs
 from labelloop.project.log import Log
 from labelloop.project.rounds import Measured, Rounds

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sqlite_utils import Database
@@ -23,6 +23,7 @@ from sqlite_utils import Database
 from labelloop.errors import BadInput
 from labelloop.images import Checked, check, find_files
 from labelloop.project.database import now, writing
+from labelloop.project.image import File, Image, from_text, read_image, size_and_time, to_text
 from labelloop.types import Bools, Ints
 
 CHUNK = 256  # files per transaction
@@ -42,35 +43,6 @@ class Scan:
     unreadable: int = 0
     gone: int = 0  # images whose last file vanished; known at the end
     is_over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One image: its first file that is still there, and what is known without opening it."""
-
-    id: int
-    path: Path
-    name: str  # below its folder
-    width: int
-    height: int
-    held_out: bool
-    gone: bool
-    sha256: str
-    bytes: int
-    mtime_ns: int
-
-    def is_as_scanned(self) -> bool:
-        """Whether its file is the one that was scanned, by size and time; if not, it may show something else by now."""
-        return _size_and_time(self.path) == (self.bytes, self.mtime_ns)
-
-
-class File(NamedTuple):
-    """A file of an image as it was when it was read last."""
-
-    image_id: int
-    path: str
-    bytes: int
-    mtime_ns: int
 
 
 def is_held_out(sha256: str, share: float) -> bool:
@@ -145,7 +117,7 @@ class Catalog:
         )
         known = {from_text(row["path"]): (row["bytes"], row["mtime_ns"]) for row in rows}
         folder = self.folders()[number]
-        return [path for path in paths if known.get(path) != _size_and_time(folder / path)]
+        return [path for path in paths if known.get(path) != size_and_time(folder / path)]
 
     def _store(self, chunk: list[tuple[int, Checked]], progress: Scan) -> Scan:
         db, added, unreadable = self._db(), 0, 0
@@ -225,7 +197,7 @@ class Catalog:
             FROM images LEFT JOIN files ON files.image_id = images.id {where}
             GROUP BY images.id ORDER BY images.id"""  # noqa: S608
         folders = self.folders()
-        return {row["id"]: _image(row, folders) for row in self._db().conn.execute(sql)}
+        return {row["id"]: read_image(row, folders) for row in self._db().conn.execute(sql)}
 
     def image(self, image_id: int) -> Image:
         """One image; raises BadInput for an id that is not in the project."""
@@ -255,7 +227,7 @@ class Catalog:
         row = self._row_of_file(number, path)
         if row is not None and row["image_id"] is None:
             raise BadInput(f"{path} cannot be used: {row['problem']}")
-        if row and _size_and_time(self.folders()[number] / path) not in (None, (row["bytes"], row["mtime_ns"])):
+        if row and size_and_time(self.folders()[number] / path) not in (None, (row["bytes"], row["mtime_ns"])):
             raise BadInput(f"{path} was changed since it was scanned; look at it again with: labelloop add PROJECT")
         return None if row is None else int(row["image_id"])
 
@@ -307,49 +279,6 @@ class Catalog:
                 "UPDATE files SET problem = ?, image_id = NULL WHERE image_id = ?", (problem, image_id)
             )
             self._db().conn.execute("UPDATE images SET gone = 1 WHERE id = ?", (image_id,))
-
-
-def to_text(path: str) -> str | bytes:
-    """A path as SQLite can hold it: text, or bytes where the name is not valid UTF-8."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
-
-
-def from_text(stored: str | bytes) -> str:
-    """The inverse of to_text."""
-    return os.fsdecode(stored) if isinstance(stored, bytes) else stored
-
-
-def _image(row: Any, folders: dict[int, Path]) -> Image:
-    if row["path"] is None:
-        name = f"image {row['id']} (none of its files can be read)"
-        path = Path(name)
-    else:
-        name = from_text(row["path"])
-        path = folders[row["folder_id"]] / name
-    return Image(
-        id=row["id"],
-        path=path,
-        name=name,
-        width=row["width"],
-        height=row["height"],
-        held_out=bool(row["held_out"]),
-        gone=bool(row["gone"]),
-        sha256=row["sha256"],
-        bytes=row["bytes"] or 0,
-        mtime_ns=row["mtime_ns"] or 0,
-    )
-
-
-def _size_and_time(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:  # vanished or unreadable: check() will say which
-        return None
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _ordered_map(

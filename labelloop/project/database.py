@@ -25,13 +25,13 @@ def connect(path: Path) -> Database:
         connection.execute("PRAGMA foreign_keys=ON")
     except sqlite3.DatabaseError as error:
         raise ProjectError(
-            f"{path} cannot be opened as a labelloop project ({error}). {_way_on(str(error))}"
+            f"{path} cannot be opened as a labelloop project ({error}). {way_on(str(error))}"
         ) from error
     connection.row_factory = sqlite3.Row
     return Database(connection)
 
 
-def _way_on(error: str) -> str:
+def way_on(error: str) -> str:
     """What to do about a file that cannot be opened."""
     if any(words in error for words in ("disk I/O error", "disk is full")):  # even to read, SQLite writes beside it
         return (

@@ -10,7 +10,7 @@ import sqlite3
 from sqlite_utils import Database, Migrations
 
 from labelloop.errors import ProjectError
-from labelloop.project.database import writing
+from labelloop.project.database import way_on, writing
 
 steps = Migrations("labelloop")
 
@@ -178,6 +178,4 @@ def bring_up_to_date(db: Database, path: str) -> None:
             with writing(db):  # of two processes that open it now, the second one finds nothing left to do
                 steps.apply(db)
     except sqlite3.DatabaseError as error:
-        raise ProjectError(
-            f"{path} is damaged ({error}). Restore it from a backup, or save what is readable with: sqlite3 .recover"
-        ) from error
+        raise ProjectError(f"{path} cannot be read as a labelloop project ({error}). {way_on(str(error))}") from error

@@ -4,6 +4,7 @@ contract.py      what a strategy takes and returns       check.py         says w
 registry.py      those there are, by name                pools.py         small strange pools to check it on
 choosing.py      the one place that runs one             distances.py     what several families measure with
 folder.py        finds drop-ins and installed ones       ../cores.py      how several share work between cores
+deadline.py      waits so long for other people's code   ../richness.py   how many classes there likely are
 
 uncertainty.py   what the model is unsure of             diversity.py     what is unlike, or typical of, the rest
 committee.py     what several models dispute             coverage.py      what most images are near to

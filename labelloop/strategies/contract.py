@@ -8,7 +8,6 @@ arguments are its settings. Left out: who keeps the functions (registry.py) and 
 from __future__ import annotations
 
 import inspect
-import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -209,7 +208,6 @@ def _setting(function: Function, parameter: inspect.Parameter) -> Setting:
     if kind is None or not _fits(default, kind):
         raise BadStrategy(
             f"{function.__name__}: setting '{parameter}' needs a type (float, int, bool or str) and a default of it"
-            f"{'' if kind is None or not isinstance(default, float) else ' that is finite'}"
         )
     return Setting(kind, default)
 
@@ -217,6 +215,4 @@ def _setting(function: Function, parameter: inspect.Parameter) -> Setting:
 def _fits(value: object, kind: type[Value]) -> bool:
     if isinstance(value, bool):  # a bool is an int to Python, but never to a person
         return kind is bool
-    if isinstance(value, float) and not math.isfinite(value):  # JSON has no word for it
-        return False
     return isinstance(value, (int, float) if kind is float else kind)

@@ -27,6 +27,7 @@ C = 10.0
 # random ones or chosen by `auto`, 1.9 was the best value on average. docs/benchmarks.md has how well that calibrates.
 SHARPEN = 1.9
 DTYPE = np.float32
+ALIKE = 1e-6  # features of unit length that differ by less, in root mean square, are of images that are all alike
 SOLVER = {"ftol": 1e-9, "maxiter": 1000}
 FLAT = 0.02  # of the steepest slope at the beginning: a fit is done where no slope is steeper
 
@@ -138,8 +139,9 @@ def fit_weighted(X: Floats, index: Ints, weights: Matrix, counts: Matrix) -> tup
     share = (weights / weights.sum()).astype(DTYPE)
     mean = share @ X
     X = X - mean
-    # `or 1`: all images alike leave nothing to scale; the head then knows the class frequencies, and no more.
-    scale = float(np.sqrt(share @ (X**2).sum(axis=1))) or 1.0
+    scale = float(np.sqrt(share @ (X**2).sum(axis=1)))
+    if scale < ALIKE:  # what is left is rounding error; the head then knows the class frequencies, and no more
+        scale = 1.0
     weight, bias = _fit_in_row_space(X / DTYPE(scale), index, share, float((share**2 / counts).sum()) / C)
     weight *= SHARPEN / scale
     return weight, SHARPEN * bias - weight @ mean

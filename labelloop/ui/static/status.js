@@ -72,7 +72,7 @@ export class Status {
 }
 
 function accuracy({ n, wanted, accuracy: value, low, high }) {
-  if (value === null) return `accuracy: not enough yet (${n} of ${wanted})`;
+  if (value === null) return n < wanted ? `accuracy: not enough yet (${n} of ${wanted})` : "accuracy: no model yet";
   const range = low === null ? "" : `${Math.round(low * 100)}–${Math.round(high * 100)}, `;
   return `accuracy ${percent(value)} (${range}n = ${n})`;
 }
