@@ -24,9 +24,7 @@ def connect(path: Path) -> Database:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
     except sqlite3.DatabaseError as error:
-        raise ProjectError(
-            f"{path} cannot be opened as a labelloop project ({error}). {way_on(str(error))}"
-        ) from error
+        raise ProjectError(f"{path} cannot be opened as a labelloop project ({error}). {way_on(str(error))}") from error
     connection.row_factory = sqlite3.Row
     return Database(connection)
 
