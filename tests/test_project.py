@@ -384,6 +384,15 @@ def test_a_file_that_comes_back_is_the_same_image(project):
     assert len(project.catalog) == 40
 
 
+def test_a_file_that_was_only_touched_can_be_answered(project):
+    image = project.catalog.image(5)
+    os.utime(image.path, ns=(1, 1))
+    assert project.catalog.find(image.path) == 5
+    draw(image.path, (1, 2, 3))
+    with pytest.raises(BadInput, match="was changed since it was scanned"):
+        project.catalog.find(image.path)
+
+
 def test_a_folder_that_was_moved_keeps_its_images_and_their_answers(project, photos, tmp_path):
     project.label(5, "red")
     name = project.catalog.image(5).name

@@ -227,9 +227,13 @@ class Catalog:
         row = self._row_of_file(number, path)
         if row is not None and row["image_id"] is None:
             raise BadInput(f"{path} cannot be used: {row['problem']}")
-        if row and size_and_time(self.folders()[number] / path) not in (None, (row["bytes"], row["mtime_ns"])):
+        if row is None:
+            return None
+        folder, scanned = self.folders()[number], (row["bytes"], row["mtime_ns"])
+        is_other = size_and_time(folder / path) not in (None, scanned)
+        if is_other and check(folder, path).sha256 != self.image(row["image_id"]).sha256:  # else it was only touched
             raise BadInput(f"{path} was changed since it was scanned; look at it again with: labelloop add PROJECT")
-        return None if row is None else int(row["image_id"])
+        return int(row["image_id"])
 
     def _image_at(self, number: int, path: str) -> int | None:
         row = self._row_of_file(number, path)
