@@ -94,18 +94,29 @@ class Setting:
         return labels_saved(self.curves[AUTO], self.further, RANDOM, at)
 
 
-def read(raw: Path, measure: str = "accuracy") -> list[Setting]:
-    """The settings in which there is something to say: `auto` and random have been played."""
+def read(raw: Path, measure: str = "accuracy", random_of: Path | None = None) -> list[Setting]:
+    """The settings in which there is something to say: `auto` and random have been played.
+
+    Random's curves are those of `random_of` where that is told.
+    """
     played: dict[tuple[str, str, str, int], Played] = {}
     sizes = {}
-    for line in raw.read_text(encoding="utf-8").splitlines():
+    for file, line in _lines(raw, random_of):
         one = json.loads(line)
         *key, strategy, seed = one["cell"]
+        if random_of is not None and (strategy == RANDOM) != (file == random_of):
+            continue
         played.setdefault(tuple(key), defaultdict(dict))[strategy][seed] = one["curve"]
         sizes[tuple(key)] = one["n"]
     order = [*NAMES, *BACKBONES, *KINDS]
     keys = sorted(played, key=lambda key: ([order.index(part) for part in key[:3]], key[3]))
     return [_setting((*key, sizes[key]), of, measure) for key in keys if {AUTO, RANDOM} <= set(of := played[key])]
+
+
+def _lines(*files: Path | None) -> Iterator[tuple[Path, str]]:
+    for file in files:
+        if file is not None:
+            yield from ((file, line) for line in file.read_text(encoding="utf-8").splitlines())
 
 
 def _setting(key: tuple[str, str, str, int, int], played: Played, measure: str) -> Setting:
@@ -128,6 +139,13 @@ def report(raw: Path, *, full: bool = False) -> None:
     if full:
         for setting in settings:
             print(f"\n#### {setting.words}: pool of {setting.n}\n\n{_curves(setting)}")
+
+
+def report_saved(raw: Path, random_of: Path | None) -> None:
+    """Print with how many labels `auto` is as accurate as random, whose curves may be those of another file."""
+    settings = read(raw, random_of=random_of)
+    pairs = sum(len(one.curves[AUTO].seeds) for one in settings)
+    print(f"{len(settings)} settings, {pairs} curves of `auto`.\n\n{_labels_saved(settings)}")
 
 
 def draw(raw: Path, folder: Path) -> None:

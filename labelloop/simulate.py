@@ -20,7 +20,7 @@ from labelloop import strategies
 from labelloop.errors import BadInput
 from labelloop.strategies import Strategy, Value
 from labelloop.strategies.distances import some_of
-from labelloop.train.head import Head
+from labelloop.train.head import Head, fit_head
 from labelloop.train.neighbours import Graph, graph
 from labelloop.train.spreading import fit_spread
 from labelloop.types import Floats, Ints, Pool
@@ -39,6 +39,7 @@ def simulate(
     classes: Sequence[str] | None = None,
     settings: Mapping[str, Value] | None = None,
     late: Mapping[str, Callable[[], Any]] | None = None,
+    guesses: bool = True,
 ) -> list[dict[str, Any]]:
     """The learning curve of one strategy: a dict for each budget that can be reached, in order.
 
@@ -46,7 +47,8 @@ def simulate(
 
     features (n, d) and test_features (t, d) are scaled to unit length; y (n,) and test_y (t,) are class indices. A row
     of class -1 has none: it is answered "skip", which costs a label and teaches no class. `late` is what
-    the pool knows besides (see Pool). Each dict has
+    the pool knows besides (see Pool). Without `guesses` the head learns from the labels alone: plain logistic
+    regression, such as strategies elsewhere are compared with. Each dict has
 
     - labels: answers given, among them those that were skipped;
     - accuracy, macro_accuracy: shares (0 to 1) of test images that the head gets right, and the mean of these shares
@@ -59,7 +61,7 @@ def simulate(
     """
     person, exam = Answers(features, y), Answers(test_features, test_y)
     names = _classes(person, exam, classes)
-    run = Run(person, names, np.random.default_rng(_whole("seed", seed, 0)), late or {})
+    run = Run(person, names, np.random.default_rng(_whole("seed", seed, 0)), late or {}, guesses)
     batch = _whole("batch", batch, 1)
     curve: list[dict[str, Any]] = []
     for budget in _growing(budgets):
@@ -124,6 +126,7 @@ class Run:
     classes: Sequence[str]
     rng: np.random.Generator
     late: Mapping[str, Callable[[], Any]]
+    guesses: bool
     picked: list[int] = field(default_factory=list)
     head: Head | None = None
 
@@ -164,9 +167,14 @@ class Run:
         """Fit the head anew; there is none before labels of two classes."""
         known = np.full(len(self.person.y), -1)
         known[self.picked] = self.person.y[self.picked]
-        skipped = np.array([row for row in self.picked if known[row] < 0], np.int64)
-        if len(np.unique(known[known >= 0])) > 1:
+        rows = np.flatnonzero(known >= 0)
+        if len(np.unique(known[rows])) < 2:
+            return
+        if self.guesses:
+            skipped = np.array([row for row in self.picked if known[row] < 0], np.int64)
             self.head = fit_spread(self.graph, self.person.features, known, len(self.classes), skipped)
+        else:
+            self.head = fit_head(self.person.features[rows], known[rows], len(self.classes))
 
     @cached_property
     def graph(self) -> Graph:

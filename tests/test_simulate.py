@@ -16,6 +16,7 @@ from labelloop import strategies
 from labelloop.errors import BadInput
 from labelloop.simulate import simulate
 from labelloop.strategies import registry
+from labelloop.train.head import fit_head
 from labelloop.train.neighbours import graph
 from labelloop.train.spreading import fit_spread
 from labelloop.types import Pool
@@ -70,6 +71,13 @@ def test_a_point_has_these_values():
     assert len(set(curve[-1]["picked"])) == 21
     assert min(point["select_seconds"] for point in curve) > 0
     assert "NaN" not in json.dumps(curve)
+
+
+def test_without_guesses_the_head_learns_from_the_labels_alone():
+    for point in play(budgets=[20, 40], guesses=False):
+        rows = point["picked"]
+        head = fit_head(TRAIN[0][rows], TRAIN[1][rows], len(np.unique(TRAIN[1])))
+        assert point["accuracy"] == (head.predict_proba(TEST[0]).argmax(axis=1) == TEST[1]).mean()
 
 
 def _known(y, picked):
