@@ -42,6 +42,7 @@ class _Here(threading.local):
     """Of the thread that asks."""
 
     has_one = False  # whether it is inside `one_thread`, or one of `workers`
+    executor: Executor | None = None  # of the `workers` that it is inside of
 
 
 _here = _Here()
@@ -101,10 +102,17 @@ def threads(at_most: int = THREADS) -> int:
 
 @contextmanager
 def workers(at_most: int = THREADS) -> Iterator[Executor]:
-    """So many threads, while BLAS itself has one."""
+    """So many threads, while BLAS itself has one. Within others, those: to start and end threads takes half a ms."""
+    if _here.executor is not None:
+        yield _here.executor
+        return
     count = threads(at_most)
     with one_thread(), ThreadPoolExecutor(count, initializer=_work) as executor:
-        yield executor
+        _here.executor = executor
+        try:
+            yield executor
+        finally:
+            _here.executor = None
 
 
 def _work() -> None:

@@ -77,6 +77,17 @@ def test_workers_are_as_many_as_there_may_be_although_another_thread_keeps_blas_
         assert cores.threads(2) == 2
 
 
+def test_workers_within_workers_are_the_same_ones_until_these_end():
+    with cores.workers() as outer:
+        with cores.workers() as inner:
+            assert inner is outer
+        assert outer.submit(lambda: 7).result() == 7
+        with pytest.raises(KeyError), cores.workers():
+            raise KeyError
+    with cores.workers() as other:
+        assert other is not outer
+
+
 def test_many_threads_at_once_leave_everything_as_it_was():
     def work():
         for _ in range(200):

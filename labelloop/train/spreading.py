@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelloop.cores import one_thread
+from labelloop.cores import one_thread, workers
 from labelloop.richness import likely_classes
 from labelloop.strategies.distances import at_most
 from labelloop.train import metric
@@ -106,11 +106,12 @@ def fit_spread(
     located = graph.locate(all_rows, np.asarray(features[all_rows], DTYPE))
     known = Known(located, index, once(X, index) * weighed, len(present))
     links = graph.links
-    for _ in range(METRICS if known.counts.sum() < FADES else 1):
-        links = graph.links_in(_metric(graph, known, _guess(links, known)))
-    guesses = _guess(links, known)
+    with workers():  # the same ones for all steps
+        for _ in range(METRICS if known.counts.sum() < FADES else 1):
+            links = graph.links_in(_metric(graph, known, _guess(links, known)))
+        fitted = _fit_seen(graph, known, _guess(links, known))
     answers = float(known.counts.sum())
-    head = head_of(_fit_seen(graph, known, guesses), present, n_classes)
+    head = head_of(fitted, present, n_classes)
     # It knows nothing of classes without an answer: the root of the share of those with one, as 0 and 1 came out worse.
     likely = likely_classes(np.bincount(present[index], known.counts, minlength=n_classes))
     return head.sharpened(answers / (answers + HALF_SURE * likely) * np.sqrt(len(present) / likely))
