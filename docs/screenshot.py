@@ -1,4 +1,4 @@
-"""Takes the README's screenshot: the demo, forty cells labeled by their truth, in a real Chromium.
+"""Takes the README's screenshot: the demo, twenty cells labeled by their truth, in a real Chromium.
 
 python docs/screenshot.py
 """
@@ -18,7 +18,7 @@ from labelloop.loop import next_batch
 from labelloop.worker import embed
 
 DOCS = Path(__file__).parent
-LABELS = 40
+LABELS = 20
 
 
 def main() -> None:
@@ -46,10 +46,10 @@ def main() -> None:
             page.goto(f"{server.url}/?by=anna")
             page.locator(".frame img").wait_for()
             page.wait_for_timeout(2000)
-            suggested = page.locator(".class.suggested", has_text="eosinophil").or_(
-                page.locator(".class.suggested", has_text="neutrophil")
-            )
-            while not suggested.is_visible():  # the most telling of the next images: a white cell in doubt
+            telling = page.locator(".class.suggested", has_text="malaria parasite")
+            for _ in range(10):  # the most telling of the next images: is there a parasite in the cell?
+                if telling.is_visible():
+                    break
                 page.keyboard.press("ArrowRight")
                 page.wait_for_timeout(500)
             page.wait_for_timeout(3000)
