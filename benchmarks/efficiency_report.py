@@ -141,11 +141,22 @@ def report(raw: Path, *, full: bool = False) -> None:
             print(f"\n#### {setting.words}: pool of {setting.n}\n\n{_curves(setting)}")
 
 
-def report_saved(raw: Path, random_of: Path | None) -> None:
-    """Print with how many labels `auto` is as accurate as random, whose curves may be those of another file."""
-    settings = read(raw, random_of=random_of)
-    pairs = sum(len(one.curves[AUTO].seeds) for one in settings)
-    print(f"{len(settings)} settings, {pairs} curves of `auto`.\n\n{_labels_saved(settings)}")
+def report_saved(raw: Path, plain: Path) -> None:
+    """Print with how many labels `auto` is as accurate as random with a plain head: with ours, and with that head."""
+    whole = {one.words: one for one in read(raw, random_of=plain)}
+    rows, met = [], 0
+    for alone in read(plain):
+        if alone.words in whole:
+            ours, choosing, wanted = whole[alone.words].saved, alone.saved, WANTED.get(alone.kind)
+            met += _met(ours, wanted).endswith("yes")
+            rows.append(
+                (alone.words, ours.labels, f"{100 * ours.accuracy:.1f}", _count(ours.needed, ours.most), _share(ours),
+                 _met(ours, wanted), _share(choosing))
+            )  # fmt: skip
+    seeds = sorted({len(one.curves[AUTO].seeds) for one in whole.values()})
+    print(f"{len(rows)} settings, {seeds[0]} to {seeds[-1]} seeds; with our head what was wanted is met in {met}.\n")
+    head = ["setting", "random's labels", "its accuracy", "labels of `auto`", "% of random's", "wanted"]
+    print(table([*head, "% with the plain head for both"], rows))
 
 
 def draw(raw: Path, folder: Path) -> None:

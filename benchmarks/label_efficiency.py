@@ -2,12 +2,12 @@
 
     python benchmarks/label_efficiency.py run RAW.jsonl [--cache FOLDER] [--only eurosat,margin] [--seeds 10] [--plain]
     python benchmarks/label_efficiency.py report RAW.jsonl [--full]
-    python benchmarks/label_efficiency.py saved RAW.jsonl [--plain-random PLAIN.jsonl]
+    python benchmarks/label_efficiency.py saved RAW.jsonl PLAIN.jsonl
 
 `run` appends one JSON line for each curve and leaves out those that the file has, so that it can be stopped and go on.
 With --plain the head learns from labels alone, as other tools' do; such curves go to a file of their own.
 `report` prints Markdown: answers and areas, with --full every curve. `saved` prints with how many labels `auto` is as
-accurate as random, or as random with the plain head. Peers' own implementations (peers.py) are played
+accurate as random with the plain head. Peers' own implementations (peers.py) are played
 by the same simulation, with the same head, where their packages are installed.
 """
 
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     missing = [cell for cell in cells(names, options.seeds, options.only) if cell not in done]
     print(f"{len(missing)} curves to play, {len(done)} are there", flush=True)
     with ProcessPoolExecutor(options.processes) as workers, options.raw.open("a") as raw:
-        how = options.cache, options.strategies_folder, not options.plain
+        how = options.cache, options.strategies_folder, not options.is_plain
         jobs = [workers.submit(play, cell, *how) for cell in missing]
         for job in as_completed(jobs):
             raw.write(json.dumps(job.result()) + "\n")
@@ -111,24 +111,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "report", "saved"])
     parser.add_argument("raw", type=Path)
+    parser.add_argument("plain", type=Path, nargs="?", help="of saved: curves that were played with --plain")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--strategies", help="comma-separated; all unless given")
     parser.add_argument("--strategies-folder", type=Path, help="a folder of drop-ins to play as well")
     parser.add_argument("--only", action="append", default=[], help="parts of a cell, a|b for either; may be repeated")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--plain", action="store_true", help="play with a head that learns from labels alone")
-    parser.add_argument("--plain-random", type=Path, help="with `saved`: take random's curves from this file")
+    parser.add_argument(
+        "--plain", dest="is_plain", action="store_true", help="play with a head that learns from labels alone"
+    )
     parser.add_argument("--full", action="store_true", help="report every curve")
     parser.add_argument("--drawings", type=Path, help="a folder for curves of some settings as SVG")
     options = parser.parse_args()
+    if (options.what == "saved") != (options.plain is not None):
+        parser.error("`saved` wants two files, the others one")
     if options.what == "run":
         run(options)
     else:
         from efficiency_report import draw, report, report_saved
 
         if options.what == "saved":
-            report_saved(options.raw, options.plain_random)
+            report_saved(options.raw, options.plain)
             return
         report(options.raw, full=options.full)
         if options.drawings:

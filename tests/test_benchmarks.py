@@ -25,9 +25,13 @@ def by_chance(draw, labels, method, seed, accuracy, calibration):
     return fit(cell, labels, method, accuracy, calibration, **more)
 
 
-def printed(raw, lines, script="head.py"):
-    raw.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    command = [sys.executable, str(BENCHMARKS / script), "report", str(raw)]
+def written(file, lines):
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(file)
+
+
+def printed(raw, lines, script="head.py", what="report", more=()):
+    command = [sys.executable, str(BENCHMARKS / script), what, written(raw, lines), *more]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     return ran.stdout.splitlines()
 
@@ -122,3 +126,18 @@ def test_other_packages_are_compared_with_auto_and_take_no_rank(tmp_path):
     assert "| eurosat, lite0, balanced, 10 | margin | 65.0 | 70.0 | +5.0 [5.0, 5.0] | 1 of 3 |" in found
     assert "| setting | skactiveml_badge |" in found
     assert "| eurosat, lite0, balanced, 10 | -20.0 [-20.0, -20.0] |" in found
+
+
+def test_labels_saved_are_counted_against_random_with_the_plain_head(tmp_path):
+    """Random of the plain head has 0.80 at 300 labels; `auto` has that with 75, and with 150 of the plain head."""
+
+    def curve(name, **accuracies):
+        points = [{"labels": int(k[1:]), "accuracy": a, "macro_accuracy": a} for k, a in accuracies.items()]
+        return [{"cell": ["eurosat", "lite0", "balanced", 10, name, s], "n": 3000, "curve": points} for s in (0, 1)]
+
+    ours = [*curve("auto", _50=0.7, _100=0.9, _300=0.9), *curve("random", _50=0.6, _100=0.7, _300=0.89)]
+    plain = [*curve("auto", _50=0.6, _150=0.8, _300=0.8), *curve("random", _50=0.5, _150=0.6, _300=0.8)]
+    more = [written(tmp_path / "plain.jsonl", plain)]
+    found = printed(tmp_path / "raw.jsonl", ours, "label_efficiency.py", "saved", more)
+    assert found[0] == "1 settings, 2 to 2 seeds; with our head what was wanted is met in 1."
+    assert found[-1] == ("| eurosat, lite0, balanced, 10 | 300 | 80.0 | 75 | 25 [25, 25] | 40 %: yes | 50 [50, 50] |")
