@@ -135,6 +135,27 @@ def test_a_class_that_comes_late_is_not_for_the_next_image(page: Page, stub: Stu
     assert said(project) == [(1, "label", 0), (2, "label", 1)]
 
 
+def test_a_name_typed_while_the_one_before_is_added_is_whole(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected.append("400 (Bad Request)")  # a name that is taken
+    project = open_page(page, stub())
+    page.evaluate(SLOW, "/classes")
+    page.locator(".add").click()
+    page.keyboard.type("ibis")
+    press(page, "Enter")
+    expect(page.locator(".finder .message")).to_have_text("adding ibis…")
+    page.keyboard.type("flamin")
+    page.evaluate("window.goOn()")
+    expect(page.locator(".class .name")).to_have_text(["rust", "mildew", "healthy", "ibis"])
+    page.keyboard.type("go")
+    press(page, "Enter")
+    expect(page.locator(".class .name")).to_have_text(["rust", "mildew", "healthy", "ibis", "flamingo"])
+    project.classes.append("stork")  # by somebody else
+    page.keyboard.type("stork")
+    press(page, "Enter")
+    expect(page.locator(".finder .message")).to_contain_text("already")
+    expect(page.locator(".finder input")).to_have_value("stork")
+
+
 def test_only_escape_throws_a_note_away(page: Page, stub: Stub) -> None:
     project = open_page(page, stub())
     press(page, "n")

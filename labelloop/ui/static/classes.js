@@ -219,22 +219,34 @@ export class Finder {
   async #addTyped() {
     const name = this.input.value.trim();
     const opened = this.#opened;
+    const isAdding = this.#wish === "add";
+    if (isAdding) {
+      this.input.value = ""; // what is typed before the reply is the next name
+      setText(this.message, `adding ${name}…`);
+      this.#look();
+    }
     let index;
     try {
       index = await this.on.add(name);
     } catch (error) {
-      if (this.#isStill(opened)) setText(this.message, error.message);
+      if (this.#isStill(opened)) this.#refuse(name, error);
       return;
     }
     if (!this.#isStill(opened)) return;
-    if (this.#wish === "pick") {
+    if (!isAdding) {
       this.close();
       this.on.pick(index);
       return;
     }
-    this.input.value = "";
     this.#classes = [...this.#classes, name];
     setText(this.message, `added ${name}; type another, or Esc`);
+    this.#look();
+  }
+
+  /** Says why a class was not added; its name is back where nothing was typed since. */
+  #refuse(name, error) {
+    this.input.value ||= name;
+    setText(this.message, error.message);
     this.#look();
   }
 
