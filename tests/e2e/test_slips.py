@@ -156,6 +156,16 @@ def test_a_name_typed_while_the_one_before_is_added_is_whole(page: Page, stub: S
     expect(page.locator(".finder input")).to_have_value("stork")
 
 
+def test_without_classes_there_is_none_to_rename(page: Page, stub: Stub) -> None:
+    open_page(page, stub(classes=[]))
+    expect(page.locator(".invite")).to_be_visible()
+    expect(page.locator(".rename")).to_be_hidden()
+    page.locator(".add").click()
+    page.keyboard.type("rust")
+    press(page, "Enter")
+    expect(page.locator(".rename")).to_be_visible()
+
+
 def test_only_escape_throws_a_note_away(page: Page, stub: Stub) -> None:
     project = open_page(page, stub())
     press(page, "n")

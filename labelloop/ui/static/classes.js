@@ -22,6 +22,7 @@ export class Legend {
     this.invite = h("p", { class: "invite", text: "What do you want to tell apart? Name the first class." });
     this.add = button({ class: "add", onclick: () => on.add(), text: "+ new class" });
     this.rename = button({ class: "rename", onclick: () => on.rename(), text: "rename…", title: "another name for a class" });
+    this.rename.hidden = true; // there is no class yet
     const change = h("div", { class: "change" }, this.add, this.rename);
     this.element = h("div", { class: "legend" }, this.top, this.list, this.invite, change);
   }
