@@ -13,8 +13,12 @@ ICON = (  # drawn here: Streamlit fetches its own icons from the internet
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#2f6fed"/>'
     '<path d="M8 17l5 5L24 10" fill="none" stroke="#fff" stroke-width="4" stroke-linecap="round"/></svg>'
 )
-# Streamlit leaves five rem of margin left and right of a wide page.
-STYLE = "<style>.stMainBlockContainer { padding-left: 1.75rem; padding-right: 1.75rem; max-width: 96rem; }</style>"
+# Streamlit leaves five rem of margin left and right of a wide page, and cuts off a figure that has no room (of an
+# accuracy the interval).
+STYLE = """<style>
+.stMainBlockContainer { padding-left: 1.75rem; padding-right: 1.75rem; max-width: 96rem; }
+[data-testid="stMetricValue"] * { white-space: normal !important; overflow: visible !important; }
+</style>"""
 
 
 def main() -> None:

@@ -187,6 +187,17 @@ def check_export(out: Path, project: Project) -> None:
     assert {(path.parent.relative_to(out).as_posix(), path.read_bytes()) for path in found} == wanted
 
 
+def test_in_a_narrow_window_figures_are_whole(page: Page, app: App, leaves: Path) -> None:
+    begin(page, app, leaves)
+    visit(page, "Progress")
+    figures = page.get_by_test_id("stMetricValue").get_by_test_id("stMarkdownContainer")
+    figure = figures.filter(has_text="Not enough yet")
+    expect(figure).to_be_visible()
+    page.set_viewport_size({"width": 683, "height": 400})  # a laptop at 200 %
+    expect(page.get_by_test_id("stTopNavLink")).to_have_count(0)
+    assert figure.evaluate("(figure) => figure.scrollWidth <= figure.clientWidth")
+
+
 def test_two_people_in_two_windows_get_different_images(
     page: Page, context: BrowserContext, app: App, leaves: Path, look: Callable[[Path], Project]
 ) -> None:
