@@ -198,6 +198,15 @@ def test_in_a_narrow_window_figures_are_whole(page: Page, app: App, leaves: Path
     assert figure.evaluate("(figure) => figure.scrollWidth <= figure.clientWidth")
 
 
+def test_the_way_to_the_pages_is_seen_without_a_mouse(page: Page, app: App, leaves: Path) -> None:
+    begin(page, app, leaves)
+    page.get_by_role("link", name="Progress", exact=True).focus()
+    page.keyboard.press("Shift+Tab")
+    link = page.get_by_role("link", name="Review", exact=True)
+    expect(link).to_be_focused()
+    expect(link).to_have_css("outline-style", "solid")
+
+
 def test_two_people_in_two_windows_get_different_images(
     page: Page, context: BrowserContext, app: App, leaves: Path, look: Callable[[Path], Project]
 ) -> None:
