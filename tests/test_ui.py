@@ -166,6 +166,18 @@ def test_the_image_folder_is_looked_at_as_it_is_typed(photos: Path) -> None:
     assert "is not there" in texts(app)
 
 
+def test_a_path_is_taken_in_the_quotation_marks_in_which_it_was_copied(photos: Path, at_once: None) -> None:
+    app = fill(run("start"), f'"{photos}"', folder=f"'{photos.with_name('mine')}' ")
+    assert "40 images found" in texts(app)
+    start(app)
+    assert app.query_params["project"] == str(photos.with_name("mine"))
+    app = run("start")
+    app.text_input(key="open_folder").set_value(f'"{photos.with_name("mine")}"').run()
+    app.button(key="open typed").click().run()
+    assert not app.error
+    assert [typed.path_in(path) for path in ('"', "''", "a 'b'", ' "a b" ')] == ['"', "", "a 'b'", "a b"]
+
+
 @pytest.mark.parametrize(
     ("classes", "folder", "said"),
     [
@@ -724,6 +736,9 @@ def test_a_short_place_means_beside_the_project_and_none_writes_nothing(labeled:
     out = labeled.folder.with_name("short.csv")
     assert write(app).success[0].value == f"30 labels written to {plain(str(out))}"
     assert out.exists()
+    app.text_input(key="out csv").set_value(f'"{out.with_name("copied.csv")}"')
+    write(app)
+    assert out.with_name("copied.csv").exists()
     app.text_input(key="out csv").set_value(" ").run()
     assert next(button for button in app.button if button.label == "Write").disabled
 

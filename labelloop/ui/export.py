@@ -18,6 +18,7 @@ from labelloop.project import Project
 from labelloop.takehome import export_model
 from labelloop.ui import visit
 from labelloop.ui.plain import plain, show_error
+from labelloop.ui.typed import path_in
 from labelloop.ui.words import EXAM, count
 
 SPLITS = {"All": None, "To learn from": "train", "Exam": "test"}
@@ -100,7 +101,7 @@ def _place(project: Project, chosen: Format) -> str:
 def _typed_place(project: Project, title: str, key: str, offered: Path, icon: str) -> str:
     if key not in st.session_state:
         st.session_state[key] = str(offered)
-    typed = st.text_input(title, key=key, icon=icon).strip()
+    typed = path_in(st.text_input(title, key=key, icon=icon))
     return str(project.folder.parent / Path(typed).expanduser()) if typed else ""  # beside the project, as offered
 
 

@@ -17,7 +17,7 @@ from labelloop.server import desk
 from labelloop.types import Settings
 from labelloop.ui import visit
 from labelloop.ui.plain import plain, show_error, show_path
-from labelloop.ui.typed import Seen, check_place, class_names, look_into, place_for, projects_near
+from labelloop.ui.typed import Seen, check_place, class_names, look_into, path_in, place_for, projects_near
 from labelloop.ui.words import EXAM, count
 
 TYPED, FOLDERS = "I type them", "From the folder names"
@@ -70,13 +70,15 @@ def _who() -> None:
 
 
 def _make() -> None:
-    images = st.text_input(
-        "Folder with your images",
-        key="new_images",
-        live=True,
-        placeholder="/home/anna/leaves",
-        icon=":material/folder:",
-    ).strip()
+    images = path_in(
+        st.text_input(
+            "Folder with your images",
+            key="new_images",
+            live=True,
+            placeholder="/home/anna/leaves",
+            icon=":material/folder:",
+        )
+    )
     seen = _look(images)
     classes, take_labels = _classes(seen)
     folder = _place(images)
@@ -140,10 +142,9 @@ def _place(images: str) -> str:
     if st.session_state.get("new_folder", "") in ("", st.session_state.get("new_offered", "")):
         st.session_state["new_folder"] = offered
     st.session_state["new_offered"] = offered
-    return st.text_input(
-        "Where to keep the labels", key="new_folder", icon=":material/inventory_2:",
-        help="A new folder for the project: your labels and what was computed. Back it up, and you have everything.",
-    ).strip()  # fmt: skip
+    about = "A new folder for the project: your labels and what was computed. Back it up, and you have everything."
+    icon = ":material/inventory_2:"
+    return path_in(st.text_input("Where to keep the labels", key="new_folder", icon=icon, help=about))
 
 
 def _advanced() -> tuple[str, str, float]:
@@ -158,9 +159,9 @@ def _advanced() -> tuple[str, str, float]:
             help="Or type the name of any image model of timm, such as resnet50. Its weights are downloaded only when "
             "they are not on this computer.",
         )
-        weights = st.text_input(
-            "Weights file", key="new_weights", placeholder="none", help="A .safetensors file."
-        ).strip()
+        weights = path_in(
+            st.text_input("Weights file", key="new_weights", placeholder="none", help="A .safetensors file.")
+        )
         share = st.slider("Images kept for the exam", 5, 50, 10, format="%d %%", key="new_share", help=EXAM)
     return backbone or "auto", weights, share / 100
 
@@ -224,7 +225,7 @@ def _open() -> None:
                 show_path("", path.parent)
             if st.button("Go on" if str(path) == current else "Open", key=f"open {path}"):
                 _enter(str(path))
-    typed = st.text_input("Project folder", key="open_folder", placeholder="/home/anna/leaves-labels").strip()
+    typed = path_in(st.text_input("Project folder", key="open_folder", placeholder="/home/anna/leaves-labels"))
     if st.button("Open", key="open typed", disabled=not typed):
         _enter(typed)
 

@@ -43,6 +43,12 @@ def look_into(folder: Path, seconds: float = LOOK_SECONDS) -> Seen:
     return Seen(images, tuple(sorted(found)), complete=True)
 
 
+def path_in(text: str) -> str:
+    """A path without the quotation marks in which file managers copy it."""
+    path = text.strip()
+    return path[1:-1].strip() if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'" else path
+
+
 def class_names(text: str) -> list[str]:
     """Names typed one a line or between commas."""
     return [name for part in re.split(r"[,\n]", text) if (name := part.strip())]
