@@ -795,6 +795,20 @@ def test_help_names_the_keys_and_any_key_closes_it(page: Page, stub: Stub) -> No
     assert project.log == []
 
 
+def test_a_panel_has_the_focus_while_it_is_open(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    keys = page.get_by_role("button", name="Keys ?")
+    keys.focus()
+    press(page, "?")
+    panel = page.get_by_role("dialog", name="All keys").locator(".panel")
+    expect(panel).to_be_focused()
+    press(page, "Tab")
+    expect(panel).to_be_focused()
+    press(page, "Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(keys).to_be_focused()
+
+
 def magnified(page: Page) -> float:
     """How many times larger the picture is shown than it fits."""
     transform = page.locator(".frame img").evaluate("(img) => getComputedStyle(img).transform")

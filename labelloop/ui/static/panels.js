@@ -5,24 +5,38 @@ import { HELP } from "./keys.js";
 
 const TOAST = 900;
 
-/** A layer that any key or click closes. */
+/** A layer that any key or click closes. It has the focus while it is open, so that screen readers read it. */
 class Panel {
-  constructor(name) {
-    this.element = h("div", { class: `cover ${name}`, role: "dialog", hidden: true, onclick: () => this.close() });
+  #before = null; // what had the focus
+
+  constructor(name, title) {
+    const modal = { role: "dialog", "aria-modal": "true", "aria-label": title };
+    const on = { onclick: () => this.close(), onkeydown: (event) => event.key === "Tab" && event.preventDefault() };
+    this.element = h("div", { class: `cover ${name}`, hidden: true, ...modal, ...on });
   }
 
   get isOpen() {
     return !this.element.hidden;
   }
 
+  /** Shows this; the arrow keys scroll it. */
+  show(element) {
+    this.#before = this.element.getRootNode().activeElement;
+    this.element.replaceChildren(element);
+    this.element.hidden = false;
+    element.tabIndex = -1;
+    element.focus({ preventScroll: true });
+  }
+
   close() {
     this.element.hidden = true;
+    this.#before?.focus({ preventScroll: true });
   }
 }
 
 export class Help extends Panel {
   constructor() {
-    super("help");
+    super("help", "All keys");
   }
 
   open(view) {
@@ -30,21 +44,17 @@ export class Help extends Panel {
     const title = view === "focus" ? "Keys" : "Keys and mouse";
     const close = button({ class: "quiet", text: "close" });
     const note = "Each answer is saved at once. More than ten classes get letters, shown beside their names.";
-    this.element.replaceChildren(
-      h("div", { class: "panel" }, h("h2", { text: title }), h("dl", {}, ...rows), h("p", { text: note }), close),
-    );
-    this.element.hidden = false;
+    this.show(h("div", { class: "panel" }, h("h2", { text: title }), h("dl", {}, ...rows), h("p", { text: note }), close));
   }
 }
 
 export class Preview extends Panel {
   constructor() {
-    super("preview");
+    super("preview", "One image, large");
   }
 
   open(address, name) {
-    this.element.replaceChildren(h("figure", {}, h("img", { src: address, alt: name }), h("figcaption", { text: name })));
-    this.element.hidden = false;
+    this.show(h("figure", {}, h("img", { src: address, alt: name }), h("figcaption", { text: name })));
   }
 }
 
