@@ -704,6 +704,18 @@ def test_the_grid_shows_the_last_images_though_the_page_has_them_already(page: P
     expect(tile(page, 27)).to_be_visible()
 
 
+def test_the_button_of_the_grid_says_whether_it_is_on(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    grid = page.get_by_role("button", name="Grid G")
+    expect(grid).to_have_attribute("aria-pressed", "false")
+    grid.click()
+    expect(tile(page, 0)).to_be_visible()
+    expect(grid).to_have_attribute("aria-pressed", "true")
+    grid.click()
+    expect_image(page, 1)
+    expect(grid).to_have_attribute("aria-pressed", "false")
+
+
 def test_rubber_band_selects_what_it_touches(page: Page, stub: Stub) -> None:
     open_grid(page, stub())
     first, last = tile(page, 0).bounding_box(), tile(page, 7).bounding_box()

@@ -150,6 +150,7 @@ class Labeler {
       h("kbd", { text: "?" }),
     );
     grid.hidden = this.#isReview();
+    this.toGrid = grid;
     return [grid, help];
   }
 
@@ -177,6 +178,7 @@ class Labeler {
     const isFocus = this.view === "focus";
     this.legend.setClasses(session.classes, session.firstNames);
     this.element.dataset.view = this.view;
+    this.toGrid.setAttribute("aria-pressed", String(!isFocus));
     this.focus.element.hidden = !isFocus;
     this.many.grid.element.hidden = isFocus;
     if (isFocus) this.focus.show();
