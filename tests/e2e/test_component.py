@@ -209,6 +209,20 @@ def test_the_finder_adds_a_class_and_uses_it(page: Page, stub: Stub) -> None:
     assert said(project) == [(1, "label", 3)]
 
 
+def test_the_finder_tells_screen_readers_which_class_enter_takes(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    press(page, "/")
+    field = page.get_by_role("dialog", name="find a class…").get_by_role("combobox", name="find a class…")
+    expect(field).to_be_focused()
+    press(page, "ArrowDown")
+    chosen = page.get_by_role("option", selected=True)
+    expect(chosen).to_contain_text("mildew")
+    assert field.get_attribute("aria-activedescendant") == chosen.get_attribute("id")
+    press(page, "Enter")
+    saved(page)
+    expect_image(page, 2)
+
+
 def test_classes_can_be_added_from_nothing(page: Page, stub: Stub) -> None:
     project = open_page(page, stub(classes=[]))
     expect(page.locator(".invite")).to_be_visible()

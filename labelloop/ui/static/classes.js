@@ -124,11 +124,15 @@ export class Finder {
       spellcheck: "false",
       autocomplete: "off",
       maxlength: "200",
+      role: "combobox",
+      "aria-expanded": "true",
+      "aria-autocomplete": "list",
+      "aria-controls": "found",
       oninput: () => this.#look(),
       onkeydown: (event) => this.#key(event),
       onblur: () => this.close(),
     });
-    this.list = h("div", { class: "found", role: "listbox" });
+    this.list = h("div", { class: "found", id: "found", role: "listbox", "aria-label": "Classes" });
     this.message = h("p", { class: "message", role: "status" });
     this.element = h(
       "div",
@@ -152,7 +156,7 @@ export class Finder {
     this.#opened++;
     this.input.value = "";
     this.input.placeholder = ASKS[wish];
-    this.input.setAttribute("aria-label", ASKS[wish]);
+    for (const one of [this.element, this.input]) one.setAttribute("aria-label", ASKS[wish]);
     setText(this.message, SAYS[wish]);
     this.element.hidden = false;
     this.#look();
@@ -184,7 +188,13 @@ export class Finder {
   #draw() {
     const rows = this.#found.slice(0, 60).map((index, place) =>
       button(
-        { class: place === this.#at ? "row current" : "row", role: "option", onclick: () => this.#choose(index) },
+        {
+          class: place === this.#at ? "row current" : "row",
+          id: `found-${place}`,
+          role: "option",
+          "aria-selected": String(place === this.#at),
+          onclick: () => this.#choose(index),
+        },
         h("span", {
           class: "name",
           text: index === null ? `add new class “${this.input.value.trim()}”` : this.#classes[index],
@@ -194,6 +204,7 @@ export class Finder {
       ),
     );
     this.list.replaceChildren(...rows);
+    this.input.setAttribute("aria-activedescendant", rows[this.#at]?.id ?? "");
     rows[this.#at]?.scrollIntoView({ block: "nearest" });
   }
 
