@@ -754,6 +754,15 @@ def test_arrows_move_and_shift_extends(page: Page, stub: Stub) -> None:
     assert len(selected(page)) >= 18
 
 
+def test_the_keyboard_shows_an_image_of_the_grid_large(page: Page, stub: Stub) -> None:
+    open_grid(page, stub())
+    press(page, "ArrowRight", "ArrowRight", "Shift+Space")
+    expect(page.locator(".preview img")).to_have_attribute("src", re.compile("/view/2$"))
+    press(page, "Escape")
+    expect(page.locator(".preview")).to_be_hidden()
+    assert selected(page) == []
+
+
 def test_enter_in_the_grid_takes_each_suggestion(page: Page, stub: Stub) -> None:
     project = open_grid(page, stub())
     tile(page, 7).click()

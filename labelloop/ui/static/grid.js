@@ -79,6 +79,11 @@ export class Grid {
     return this.selection.targets().map((index) => this.items[index]);
   }
 
+  /** The image under the cursor, if it is somewhere. */
+  get atCursor() {
+    return this.items[this.selection.cursor];
+  }
+
   /** After an answer: nothing is selected, the cursor goes to the next open image. */
   answered() {
     const last = this.selection.targets().at(-1) ?? -1;

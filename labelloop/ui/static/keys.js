@@ -73,7 +73,7 @@ export const HELP = {
     ["S   U   F", "skip, unsure, flag"],
     ["N", "write a note"],
     ["Backspace or Z", "undo all of the last step"],
-    ["double click", "look at it large"],
+    ["double click", "look at it large; also Shift+Space"],
     ["Esc", "select nothing"],
   ],
 };
@@ -102,6 +102,7 @@ export function readKey(event, classKeys, view, tabbed) {
   const key = nameOf(event);
   if (event.ctrlKey || event.metaKey) return key === "z" && !event.shiftKey ? { action: "undo" } : null;
   if (tabbed && isPressable(origin) && (key === "Enter" || key === " ")) return null;
+  if (view === "grid" && key === " " && event.shiftKey) return { action: "open" };
   const table = view === "focus" ? FOCUS : GRID;
   if (Object.hasOwn(table, key)) return { action: table[key] };
   const index = key ? classKeys.indexOf(key) : -1;

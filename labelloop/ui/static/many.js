@@ -58,6 +58,7 @@ export class Many {
     else if (action === "accept") this.#accept(items);
     else if (action === "flag") this.#flag(items);
     else if (action === "note") this.on.note(items);
+    else if (action === "open") this.on.open(this.grid.atCursor ?? items[0]);
     else this.#answer(items, action === "label" ? { kind: "label", class: index } : { kind: action });
     this.on.draw();
   }
