@@ -46,7 +46,13 @@ class CannotTrain(LabelloopError):
     """There is nothing to learn from yet."""
 
 
+NO_MEMORY = ("out of memory", "_STATUS_ALLOC_FAILED")  # the second of cuBLAS and cuDNN
+
+
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a GPU has no memory left: torch has a type for it on CUDA only; on Apple's GPUs it is in the words."""
-    kind = type(error).__name__
-    return kind == "OutOfMemoryError" or (kind == "RuntimeError" and "out of memory" in str(error))
+    """Whether a GPU has no memory left: torch has a type for it in some places on CUDA; else it is in the words.
+
+    Others of its errors (torch.AcceleratorError) are a RuntimeError of their own type.
+    """
+    is_said = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    return type(error).__name__ == "OutOfMemoryError" or is_said

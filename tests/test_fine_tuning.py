@@ -639,6 +639,9 @@ def test_a_run_that_had_not_completed_a_round_begins_with_the_labels_there_are(p
     ("error", "said"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "the GPU ran out of memory; close"),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors"), "the GPU ran out of memory; close"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "the GPU ran out of memory; close"),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), "the GPU stopped working (CUDA error: uns"),
         (OSError(28, os.strerror(28)), "the disk is full ([Errno 28] No space left on device); free"),
         (RuntimeError("No CUDA GPUs are available"), "the GPU stopped working (No CUDA GPUs are available); start"),
         (ValueError("a bug"), ""),
