@@ -118,8 +118,9 @@ class TimmBackbone(Backbone):
         self._turn = turns.get(self.device.type, Semaphore(1))
         _keep_memory()
         fast = folded(loaded.model, self.config["input_size"])
-        self.model = loaded.model.to(memory_format=torch.channels_last).to(self.device)
-        self._network = fast.to(memory_format=torch.channels_last).to(self.device)
+        self.layout = layout(self.device)
+        self.model = loaded.model.to(memory_format=self.layout).to(self.device)
+        self._network = fast.to(memory_format=self.layout).to(self.device)
         plain = torch.zeros(1, *self.config["input_size"], device=self.device)
         with torch.inference_mode():
             features = self.model(plain)
@@ -157,7 +158,7 @@ class TimmBackbone(Backbone):
         """Prepared images as the network takes them, (n, 3, size, size), on its device."""
         import torch
 
-        pixels = torch.stack(list(prepared)).contiguous(memory_format=torch.channels_last)
+        pixels = torch.stack(list(prepared)).contiguous(memory_format=self.layout)
         on_cuda = self.device.type == "cuda"
         if on_cuda:
             pixels = pixels.pin_memory()  # so that the copy need not be waited for
@@ -193,6 +194,17 @@ def _on_bytes(config: dict[str, Any], device: torch.device) -> tuple[list[Callab
     steps = [v2.Resize(s.size, s.interpolation) if isinstance(s, Resize) else s for s in steps]
     mean, std = (255 * values.float().view(3, 1, 1).to(device) for values in (scale.mean, scale.std))
     return steps, mean, std
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """In which order a device has the numbers of images: colours next to each other is faster.
+
+    Not on Apple's GPUs: there batch norms of images in that order had wrong gradients, or none but an error, in every
+    version of torch until the summer of 2026 (pytorch issues 134580 and 175189).
+    """
+    import torch
+
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def _keep_memory() -> None:

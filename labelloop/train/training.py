@@ -13,6 +13,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from labelloop.types import Ints
 from labelloop.weights import classifier_names
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 CHECKPOINT, WEIGHTS, ABOUT = "checkpoint.pt", "model.safetensors", "model.json"
@@ -47,6 +49,7 @@ class Training:
         self.recipe = recipe
         self.base = base
         self.device = base.device
+        self.in_half = _computes_bfloat16(base.device)
         self.model = base.model
         self.present = np.flatnonzero(np.isfinite(head.bias))
         self.head = torch.nn.Linear(base.dim, len(self.present)).to(self.device)
@@ -113,7 +116,7 @@ class Training:
         import torch
         from torch.nn.functional import normalize
 
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast("cuda", torch.bfloat16) if self.in_half else nullcontext():
             features = self.model(images)
         logits: Tensor = self.head(normalize(features.float(), dim=1))
         return logits
@@ -179,12 +182,11 @@ class Training:
 
     def _backward(self, images: Tensor, labels: Tensor) -> float:
         """Gradients of the mean loss of a batch, part by part; the loss."""
-        import torch
         from torch.nn.functional import cross_entropy
 
         total = 0.0
         for few, their in zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True):
-            logits = self.logits(few.to(self.device, memory_format=torch.channels_last))
+            logits = self.logits(few.to(self.device, memory_format=self.base.layout))
             loss = cross_entropy(logits, their.to(self.device), label_smoothing=SMOOTHING, reduction="sum")
             loss = loss / len(labels)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -209,6 +211,13 @@ class Training:
             for module in self.model.modules():
                 if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                     module.eval()
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU has units for it (NVIDIA's since Ampere). Others refuse it or are slower than in full precision."""
+    import torch
+
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def put(partial: Path, path: Path) -> None:
