@@ -54,10 +54,18 @@ def start(project: Project, kind: JobKind) -> Job:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # closing the app's terminal does not end it
+                **_apart(),
             )
         threading.Thread(target=_watch, args=(process, project, job_id), daemon=True).start()
     return project.jobs.get(job_id)
+
+
+def _apart() -> dict[str, Any]:
+    """Arguments of Popen with which neither closing the app's terminal nor Ctrl-C in it ends the process."""
+    if sys.platform == "win32":  # it has no sessions, and no os.nice for step_back
+        hidden = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+        return {"creationflags": hidden | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+    return {"start_new_session": True}
 
 
 def _watch(process: subprocess.Popen[bytes], project: Project, job_id: int) -> None:
@@ -74,7 +82,7 @@ def _end(project: Project, status: int) -> str:
     """What became of a process that did not say so itself, and what to do."""
     way_on = "start it again and it goes on where it was."
     if status < 0:
-        often = ", often because memory ran out" if -status == signal.SIGKILL else ""
+        often = ", often because memory ran out" if -status == getattr(signal, "SIGKILL", None) else ""
         return f"was killed (signal {-status}{often}); {way_on}"
     last_words = (project.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
     return f"ended with status {status}; {way_on} {' '.join(last_words)}"
@@ -212,7 +220,7 @@ def main() -> None:
 
 
 def step_back() -> None:
-    """Give this process the lowest priority: whoever is labeling comes first."""
+    """Give this process the lowest priority: whoever is labeling comes first. On Windows it was started with less."""
     if hasattr(os, "nice"):
         os.nice(19)
     group = Path("/proc/self/autogroup")  # where there is one, Linux weighs whole sessions first

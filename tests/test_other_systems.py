@@ -46,3 +46,17 @@ def test_no_two_apps_listen_at_one_port_of_windows(windows, monkeypatch):
     monkeypatch.setattr(socket, "socket", Socket)
     listen("127.0.0.1", 0).close()
     assert asked == [-5]
+
+
+def test_a_terminal_of_windows_does_not_end_the_worker(windows, monkeypatch):
+    """Ctrl-C goes to all processes of a console, and its closing ends them all."""
+    for k, name in enumerate(("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")):
+        monkeypatch.setattr(subprocess, name, 1 << k, raising=False)
+    assert worker._apart() == {"creationflags": 0b111}
+
+
+def test_a_worker_that_ended_is_told_where_there_is_no_sigkill(project, monkeypatch):
+    monkeypatch.delattr("signal.SIGKILL")
+    (project.folder / worker.LOG).write_text("the last words")
+    assert "ended with status 3221225477" in worker._end(project, 3221225477)
+    assert worker._end(project, -9).startswith("was killed (signal 9)")
