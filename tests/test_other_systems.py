@@ -60,3 +60,24 @@ def test_a_worker_that_ended_is_told_where_there_is_no_sigkill(project, monkeypa
     (project.folder / worker.LOG).write_text("the last words")
     assert "ended with status 3221225477" in worker._end(project, 3221225477)
     assert worker._end(project, -9).startswith("was killed (signal 9)")
+
+
+def test_the_pipe_of_a_process_that_ended_breaks_on_windows(tmp_path, monkeypatch):
+    """PeekNamedPipe raises, where the pipe was empty and its other end gone already (cpython issue 85180)."""
+    import array
+    import fcntl
+    import termios
+
+    poll = Connection.poll
+
+    def poll_of_windows(ours, seconds=0.0):
+        ready, size = poll(ours, seconds), array.array("i", [0])
+        fcntl.ioctl(ours.fileno(), termios.FIONREAD, size)
+        if ready and not size[0]:
+            raise BrokenPipeError(109, "The pipe has been ended")
+        return ready
+
+    monkeypatch.setattr(Connection, "poll", poll_of_windows)
+    (tmp_path / "mine.py").write_text(ENDLESS)
+    (report,) = check_apart(tmp_path / "mine.py", limit=3)
+    assert report.faults[0].found == "was still running after 3 s"

@@ -77,7 +77,7 @@ def _messages(file: Path | None, limit: float, known: Sequence[Path], done: tupl
         while ours.poll(limit + GRACE_SECONDS):
             yield ours.recv()
         yield "stopped", str(file or INSTALLED)  # in compiled code, where it cannot say so itself
-    except EOFError:
+    except (EOFError, BrokenPipeError):  # Windows says the second where it ended before it was asked
         pass
     finally:
         process.kill()
