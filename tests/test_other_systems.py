@@ -81,3 +81,10 @@ def test_the_pipe_of_a_process_that_ended_breaks_on_windows(tmp_path, monkeypatc
     (tmp_path / "mine.py").write_text(ENDLESS)
     (report,) = check_apart(tmp_path / "mine.py", limit=3)
     assert report.faults[0].found == "was still running after 3 s"
+
+
+def test_images_are_embedded_while_the_clock_of_windows_stands_still(project, monkeypatch):
+    """It moves in steps of 16 ms."""
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    *_, last = background.embed(project)
+    assert "got to know 40 images" in last.message
