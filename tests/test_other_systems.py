@@ -88,3 +88,13 @@ def test_images_are_embedded_while_the_clock_of_windows_stands_still(project, mo
     monkeypatch.setattr(time, "monotonic", lambda: 5.0)
     *_, last = background.embed(project)
     assert "got to know 40 images" in last.message
+
+
+@pytest.mark.parametrize("old", ["C:\\Users\\anna\\photos", "/Volumes/anna/photos"])
+def test_a_project_that_came_from_another_system_is_told_where_its_images_are(project, photos, old):
+    project.db.conn.execute("UPDATE folders SET path = ?", (old,))
+    with pytest.raises(BadInput, match="is missing; nothing was read"):
+        list(project.catalog.scan())
+    project.add_folder(photos, instead_of=Path(old))
+    assert list(project.catalog.scan())[-1].gone == 0
+    assert len(project.catalog) == 40

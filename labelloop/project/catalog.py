@@ -67,7 +67,8 @@ class Catalog:
             if instead_of is None:
                 self._db().conn.execute("INSERT OR IGNORE INTO folders (path) VALUES (?)", (to_text(str(resolved)),))
                 return
-            old = instead_of.expanduser().resolve()
+            # Not resolved where it is named as it is kept: C:\photos is no path on another system, but may be meant.
+            old = instead_of if instead_of in here else instead_of.expanduser().resolve()
             if old not in here:
                 raise BadInput(f"{old} is no image folder of this project; it has {', '.join(map(str, here))}")
             if resolved != old and resolved in here:
