@@ -98,3 +98,14 @@ def test_a_project_that_came_from_another_system_is_told_where_its_images_are(pr
     project.add_folder(photos, instead_of=Path(old))
     assert list(project.catalog.scan())[-1].gone == 0
     assert len(project.catalog) == 40
+
+
+def test_a_thumbnail_is_shown_while_another_request_reads_the_same(project, monkeypatch):
+    """Windows refuses to replace a file that is open."""
+
+    def refuse(self, target):
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert picture(project, "thumb", 1)[1] == "image/png"
+    assert [path.name for path in (project.folder / "thumbs").rglob("*") if path.is_file()] == []

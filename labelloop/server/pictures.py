@@ -38,7 +38,10 @@ def _thumb(project: Project, image_id: int) -> tuple[bytes, str]:
     path = folder / f"{image_id}{SUFFIXES[media_type]}"
     partial = path.with_name(f"{path.name}.{threading.get_ident()}")
     partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.replace(path)
+    except PermissionError:  # Windows, while another request reads the one that is there by now
+        partial.unlink()
     return data, media_type
 
 
