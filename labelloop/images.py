@@ -91,15 +91,16 @@ def find_files(folder: Path) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    visited: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int | str]] = set()
     real: list[Path] = [folder]
     linked: list[Path] = []  # they wait until all real folders are walked, so that real paths win
     while real or linked:
         here = real.pop() if real else linked.pop(0)
         status = here.stat()
-        if (status.st_dev, status.st_ino) in visited:
+        known_by = (status.st_dev, status.st_ino or os.path.realpath(here))  # 0 where a drive numbers nothing (Windows)
+        if known_by in visited:
             continue
-        visited.add((status.st_dev, status.st_ino))
+        visited.add(known_by)
         for entry in _entries(here):
             kind = _entry_kind(entry)
             if kind == "folder":

@@ -109,3 +109,17 @@ def test_a_thumbnail_is_shown_while_another_request_reads_the_same(project, monk
     monkeypatch.setattr(Path, "replace", refuse)
     assert picture(project, "thumb", 1)[1] == "image/png"
     assert [path.name for path in (project.folder / "thumbs").rglob("*") if path.is_file()] == []
+
+
+def test_all_folders_of_a_drive_without_numbers_are_walked(tmp_path, monkeypatch):
+    for name in ("a/1.png", "a/b/2.png", "c/3.png"):
+        draw(tmp_path / "photos" / name, (1, 2, 3))
+    (tmp_path / "photos" / "c" / "again").symlink_to(tmp_path / "photos")
+    stat = Path.stat
+
+    def without_numbers(path, **how):
+        found = list(stat(path, **how))
+        return os.stat_result([found[0], 0, *found[2:]])
+
+    monkeypatch.setattr(Path, "stat", without_numbers)
+    assert find_files(tmp_path / "photos") == ["a/1.png", "a/b/2.png", "c/3.png"]
