@@ -123,3 +123,7 @@ def test_all_folders_of_a_drive_without_numbers_are_walked(tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "stat", without_numbers)
     assert find_files(tmp_path / "photos") == ["a/1.png", "a/b/2.png", "c/3.png"]
+
+
+def test_an_answer_on_a_mac_is_on_its_disk_and_not_in_the_memory_of_the_disk(project):
+    assert project.db.conn.execute("PRAGMA fullfsync").fetchone()[0] == 1

@@ -22,6 +22,7 @@ def connect(path: Path) -> Database:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA fullfsync=ON")  # a Mac's plain fsync leaves it in the disk's own memory
         connection.execute("PRAGMA foreign_keys=ON")
     except sqlite3.DatabaseError as error:
         raise ProjectError(f"{path} cannot be opened as a labelloop project ({error}). {way_on(str(error))}") from error
