@@ -582,6 +582,17 @@ def test_progress_in_one_line():
     assert [duration(s) for s in (8.2, 99, 100, 3599, 7500)] == ["8 s", "99 s", "2 min", "1 h 0 min", "2 h 5 min"]
 
 
+def shown(written: str) -> list[str]:
+    """The lines that a terminal shows after all that was written to it."""
+    lines = []
+    for line in written.split("\n"):
+        seen = ""
+        for part in line.split("\r"):
+            seen = part + seen[len(part) :]
+        lines.append(seen.rstrip())
+    return lines
+
+
 def test_what_is_said_while_a_line_of_progress_is_there_stands_alone(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
@@ -589,7 +600,9 @@ def test_what_is_said_while_a_line_of_progress_is_there_stands_alone(monkeypatch
     with Bar("curves") as bar:
         bar.show(1, 2)
         bar.say("a word")
-    assert terminal.getvalue().replace("\r\x1b[K", "|") == "|[############............] 1 of 2 curves|a word\n|"
+    assert "\x1b" not in terminal.getvalue()  # older windows of Windows show such codes as they are
+    assert shown(terminal.getvalue()) == ["a word", ""]
+    assert "\r[############............] 1 of 2 curves\r" in terminal.getvalue()
 
 
 @pytest.mark.parametrize("command", [("undo", 10**30), ("undo", 0), ("log", "-n", 10**30)])

@@ -54,8 +54,7 @@ class Bar:
 
     def _clear(self) -> None:
         if self._shown and self._start is not None:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            self._write("")
 
     def show(self, done: int, total: int, message: str = "", seconds_left: float | None = None) -> None:
         """Rewrite the line; without `seconds_left` it is worked out from the speed since something was done."""
@@ -69,8 +68,12 @@ class Bar:
         if seconds_left is None and speed:
             seconds_left = (total - done) / speed
         line = progress_line(done, total, self._unit, speed, seconds_left, message)
-        # A line that wraps could not be rewritten.
-        sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+        self._write(line)
+
+    def _write(self, line: str) -> None:
+        """In place of what is there. One that wraps could not be rewritten; blanks, as not all windows take codes."""
+        columns = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r{line[:columns]:{columns}}\r{line[:columns]}")
         sys.stderr.flush()
 
 
