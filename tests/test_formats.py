@@ -546,6 +546,8 @@ def test_a_list_that_leads_out_of_its_folder_is_refused(tmp_path, exported):
         (".hidden", "_hidden"),
         ("CON", "_CON"),
         ("nul.txt", "_nul.txt"),
+        ("con .jpg", "_con.jpg"),
+        ("CONIN$", "_CONIN$"),
         ("console", "console"),
         ("caf\udce9.jpg", "caf_.jpg"),
         ("e\u0301", "é"),
