@@ -23,7 +23,7 @@ from labelloop.types import Ints
 if TYPE_CHECKING:
     from torch import Tensor, device
 
-KEPT = 2 * 2**30  # bytes of images on the device
+KEPT, KEPT_OF_FREE = 2 * 2**30, 0.25  # bytes of images on the device at most, and their share of what is free there
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow weighs them
 
 
@@ -32,9 +32,9 @@ def side(size: int) -> int:
     return math.ceil(size / math.sqrt(LEAST_AREA))
 
 
-def fits(n: int, size: int) -> bool:
-    """Whether n images may be kept on the device."""
-    return 3 * n * side(size) ** 2 <= KEPT
+def fits(n: int, size: int, free: float = math.inf) -> bool:
+    """Whether n images may be kept on the device, of which so many bytes are free."""
+    return 3 * n * side(size) ** 2 <= min(KEPT, KEPT_OF_FREE * free)
 
 
 class OnDevice:

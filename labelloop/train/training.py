@@ -247,8 +247,10 @@ def _shapes(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _augmented(paths: Sequence[Path], base: TimmBackbone, recipe: Recipe) -> Augment | OnDevice:
-    """The images, on a GPU where they fit."""
-    if base.device.type == "cuda" and fits(len(paths), recipe.size):
+    """The images, on a GPU where they fit and leave room to train in."""
+    import torch
+
+    if base.device.type == "cuda" and fits(len(paths), recipe.size, torch.cuda.mem_get_info(base.device)[0]):
         return OnDevice(paths, base.config, recipe.size, recipe.seed, base.device)
     return Augment(paths, base.config, recipe.size, recipe.seed)
 
