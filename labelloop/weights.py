@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when timm imports the hub's client
+# Read when torch is imported: what it cannot do on Apple's GPUs is done on the CPU, with a warning, and is no error.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 Announce = Callable[[str], None]
 State = dict[str, "Tensor"]
