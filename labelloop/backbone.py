@@ -20,7 +20,7 @@ import numpy as np
 
 from labelloop import embedded, weights
 from labelloop.cores import one_thread
-from labelloop.errors import BadInput, BadWeights
+from labelloop.errors import BadInput, BadWeights, is_out_of_memory
 from labelloop.folding import folded
 from labelloop.types import Floats
 
@@ -112,6 +112,7 @@ class TimmBackbone(Backbone):
         self.size = int(self.config["input_size"][1])
         self.device = torch.device(device)
         self.batch = 8 if device == "cpu" else 64  # larger ones are no faster on a CPU: activations leave the cache
+        self._at_once = sys.maxsize  # how many images the GPU has memory for, as far as is known
         self._steps, self._mean, self._std = _on_bytes(self.config, self.device)
         # On a GPU, one batch is copied while another one is computed. Apple's has to be used by one thread at a time.
         turns: dict[str, AbstractContextManager[Any]] = {"cpu": nullcontext(), "cuda": Semaphore(2)}
@@ -166,7 +167,19 @@ class TimmBackbone(Backbone):
         return batch.sub_(self._mean).div_(self._std)
 
     def forward(self, prepared: Sequence[Tensor]) -> Floats:
-        """Features (n, dim), unit length; on a GPU computed in half precision where they stay finite."""
+        """Features (n, dim), unit length; a few images at a time where a GPU has no memory for all of them."""
+        at_once = min(self._at_once, len(prepared))
+        starts = range(0, len(prepared), at_once)
+        try:
+            return np.concatenate([self._features(prepared[start : start + at_once]) for start in starts])
+        except RuntimeError as error:
+            if at_once == 1 or not is_out_of_memory(error):
+                raise
+        self._at_once = min(self._at_once, at_once // 2)  # not while the error is there: it holds what was computed
+        return self.forward(prepared)
+
+    def _features(self, prepared: Sequence[Tensor]) -> Floats:
+        """All at once; on a GPU computed in half precision where they stay finite."""
         import torch
         from torch.nn.functional import normalize
 
@@ -261,13 +274,23 @@ def _resolve_auto(device: str) -> tuple[str, str]:
     )
 
 
-def pick_device(device: str = "auto") -> str:
-    """ "cuda", "mps" or "cpu"; a device that is named is taken as it is."""
+def pick_device(device: str = "auto", announce: weights.Announce = lambda _: None) -> str:
+    """ "cuda", "mps" or "cpu"; a device that is named is taken as it is.
+
+    A GPU that torch finds but has no code for, being too old for this torch, is none; `announce` is told.
+    """
     import torch
 
     if device != "auto":
         return device
     if torch.cuda.is_available():
+        try:
+            torch.ones(1, device="cuda")
+        except RuntimeError as error:
+            if "no kernel image" not in str(error):
+                raise
+            announce("the GPU is too old for this version of torch, so the processor does its work; an older torch may")
+            return "cpu"
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
@@ -281,4 +304,4 @@ def load_backbone(
     """
     if name == "embedded":
         return Embedded()
-    return TimmBackbone(weights.load_model(name, file, announce), pick_device(device))
+    return TimmBackbone(weights.load_model(name, file, announce), pick_device(device, announce))

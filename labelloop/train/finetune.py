@@ -59,7 +59,7 @@ def finetune(
 
     y = np.asarray(y, np.int64)
     _check(paths, y, n_classes, backbone)
-    base, native_size = _base(load_model(backbone, weights, announce), pick_device(device))
+    base, native_size = _base(load_model(backbone, weights, announce), pick_device(device, announce))
     recipe = _recipe(paths, y, n_classes, base, seed)
     if resume and _is_complete(out, recipe):
         yield recipe.report(recipe.steps, 0.0, 0.0, "it was complete already")
