@@ -8,6 +8,7 @@ Left out: the work itself (background.py).
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -29,7 +30,15 @@ from labelloop.project import Job, Project
 from labelloop.project.jobs import HEARTBEAT_SECONDS, JobKind
 
 LOG = "worker.log"
-DISK_FULL = ("No space left", "Disk quota exceeded", "File too large", "file write failed", "unexpected pos")
+DISK_FULL = (
+    "No space left",
+    "Disk quota exceeded",
+    "File too large",
+    "file write failed",
+    "unexpected pos",
+    "error 112",
+)
+NO_MEMORY = ("DefaultCPUAllocator", "Unable to allocate", "WinError 1455")  # Linux kills instead; 1455: no paging file
 GPU_LOST = ("CUDA error", "CUDA driver error", "No CUDA GPUs are available", "cuDNN error", "MPS backend")
 
 
@@ -192,7 +201,9 @@ def explain(error: Exception) -> str | None:
     text = str(error).strip().partition("\n")[0]
     if is_out_of_memory(error):
         return "the GPU ran out of memory; close what else uses it, or choose a smaller backbone, and start it again"
-    if any(words in text for words in DISK_FULL):
+    if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
+        return f"this computer ran out of memory ({text or 'MemoryError'}); close other programs and start it again"
+    if any(words in text for words in DISK_FULL) or getattr(error, "errno", None) == errno.ENOSPC:
         return f"the disk is full ({text}); free some space and start it again: it goes on where it was"
     if any(words in text for words in GPU_LOST):
         return f"the GPU stopped working ({text}); start it again, and without a GPU it runs on the processor"
