@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -92,7 +93,7 @@ class Catalog:
             if not folder.exists():
                 raise BadInput(
                     f"the image folder {folder} is missing; nothing was read. Put it back (is a disk unplugged?), or "
-                    f"say where it is now: labelloop add PROJECT NEW --instead-of {shlex.quote(str(folder))}"
+                    f"say where it is now: labelloop add PROJECT NEW --instead-of {_quoted(folder)}"
                 )
         listed = {number: set(find_files(folder)) for number, folder in self.folders().items()}
         todo = [(n, p) for n, paths in listed.items() for p in self._new_or_changed(n, paths)]
@@ -284,6 +285,11 @@ class Catalog:
                 "UPDATE files SET problem = ?, image_id = NULL WHERE image_id = ?", (problem, image_id)
             )
             self._db().conn.execute("UPDATE images SET gone = 1 WHERE id = ?", (image_id,))
+
+
+def _quoted(path: Path) -> str:
+    """As it is typed: no shell of Windows takes single quotes for quotes but PowerShell."""
+    return f'"{path}"' if sys.platform == "win32" else shlex.quote(str(path))
 
 
 def _ordered_map(
