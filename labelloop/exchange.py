@@ -16,6 +16,7 @@ from typing import Any, cast
 from labelloop import formats
 from labelloop.errors import BadInput
 from labelloop.formats import Record
+from labelloop.formats.files import is_inside
 from labelloop.project import Image, Project, class_key
 from labelloop.project.database import writing
 from labelloop.types import Event, Source
@@ -131,7 +132,7 @@ def outside_images(project: Project, out: str | Path) -> Path:
     """A place to write to; raises BadInput where it lies among the images of the project."""
     target = Path(out).expanduser()
     for folder in project.catalog.folders().values():
-        if target.resolve().is_relative_to(folder):
+        if is_inside(target, folder):
             raise BadInput(
                 f"{out} lies inside the image folder {folder}; labelloop never writes there. Choose another."
             )

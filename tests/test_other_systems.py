@@ -13,9 +13,12 @@ import pytest
 from labelloop import background, worker
 from labelloop.cli.apart import check_apart
 from labelloop.errors import BadInput
+from labelloop.exchange import outside_images
 from labelloop.images import find_files
+from labelloop.project import check_image_folder
 from labelloop.server import listen
 from labelloop.server.pictures import picture
+from labelloop.ui.typed import check_place
 from tests.conftest import draw
 
 ENDLESS = '''
@@ -127,3 +130,21 @@ def test_all_folders_of_a_drive_without_numbers_are_walked(tmp_path, monkeypatch
 
 def test_an_answer_on_a_mac_is_on_its_disk_and_not_in_the_memory_of_the_disk(project):
     assert project.db.conn.execute("PRAGMA fullfsync").fetchone()[0] == 1
+
+
+def test_the_hint_for_a_folder_that_moved_can_be_typed_on_windows(project, photos, windows):
+    photos.rename(photos.with_name("my photos"))
+    with pytest.raises(BadInput, match=f'--instead-of "{photos}"$'):
+        list(project.catalog.scan())
+
+
+def test_nothing_is_written_among_the_images_where_capital_letters_make_no_difference(project, photos, monkeypatch):
+    stat, shout = os.stat, photos.with_name("PHOTOS")
+    outside_images(project, shout / "dataset")  # which is another folder here
+    monkeypatch.setattr(os, "stat", lambda path, **how: stat(str(path).replace("PHOTOS", "photos"), **how))
+    with pytest.raises(BadInput, match="lies inside the image folder"):
+        outside_images(project, shout / "dataset")
+    with pytest.raises(BadInput, match="would lie inside the image folder"):
+        check_image_folder(photos, shout / "labels")
+    with pytest.raises(BadInput, match="lies inside the image folder"):
+        check_place(shout / "labels", photos)

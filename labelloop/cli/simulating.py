@@ -30,6 +30,7 @@ from labelloop.cli.replay import Material, Played, material, play, refuse_again
 from labelloop.cli.settings import Settings, in_json, set_option, settings_of
 from labelloop.cli.terminal import Bar, print_json, say
 from labelloop.errors import BadInput, BadStrategy, LabelloopError
+from labelloop.formats.files import is_inside
 from labelloop.project import Project
 from labelloop.strategies import Strategy
 
@@ -85,7 +86,7 @@ def simulate(
     labelloop simulate leaves --strategies margin,power_margin --set power_margin.power=2
     """
     is_project = (images / "project.db").is_file()
-    if out.resolve().is_relative_to(images.resolve()):
+    if is_inside(out, images):
         raise BadInput(f"results would go to {out}, inside {images}, which is left as it is; name another with --out")
     those = _checked(strategies, images if is_project else None)
     settings = settings_of(those, given)

@@ -93,6 +93,22 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path, where there is something or not, is a folder or lies below it, however the two are spelled.
+
+    Capital letters make no difference on Windows and most Macs, nor on a Mac whether an é is one letter or two.
+    """
+    place, home = path.expanduser().resolve(), folder.expanduser().resolve()
+    return place.is_relative_to(home) or any(_is_same(one, home) for one in (place, *place.parents))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_ino != 0 and one.samefile(other)  # 0 where a drive numbers nothing
+    except OSError:
+        return False
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Inside, what the disk refuses becomes BadInput naming `path`."""

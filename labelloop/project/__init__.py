@@ -29,6 +29,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from labelloop.errors import BadInput, ProjectError
+from labelloop.formats.files import is_inside
 from labelloop.project.catalog import Catalog, Scan
 from labelloop.project.database import connect, now, writing
 from labelloop.project.image import Image
@@ -343,7 +344,7 @@ def check_image_folder(images: Path, project: Path) -> None:
     if not os.path.isdir(images.expanduser()):  # noqa: PTH112  False where it may not be looked at, too
         found = "a file" if os.path.isfile(images.expanduser()) else "nothing there"  # noqa: PTH113
         raise BadInput(f"{images} should be a folder of images, but there is {found}")
-    if project.resolve().is_relative_to(images.expanduser().resolve()):
+    if is_inside(project, images):
         raise BadInput(f"the project {project} would lie inside the image folder {images}. Put it beside the images.")
 
 

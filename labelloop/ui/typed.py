@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelloop.errors import BadInput
+from labelloop.formats.files import is_inside
 from labelloop.images import SUFFIXES
 from labelloop.project import DATABASE
 
@@ -67,7 +68,7 @@ def place_for(images: Path) -> Path:
 
 def check_place(place: Path, images: Path) -> None:
     """Raises BadInput for a project folder among the images, which are never written to."""
-    if place.expanduser().resolve().is_relative_to(images.expanduser().resolve()):
+    if is_inside(place, images):
         raise BadInput(f"{place} lies inside the image folder; labelloop never writes there. Choose another place.")
 
 
