@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -212,7 +212,7 @@ class Catalog:
         """The id of the image at a path: as it is below its folder, or absolute, or from the current directory."""
         text = os.fspath(path)
         absolute = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  symlinks stay as they are
-        wanted = [(number, text) for number in self.folders()]
+        wanted = [(number, PurePath(text).as_posix()) for number in self.folders()]  # Windows types \\ for /
         for number, folder in self.folders().items():
             for candidate in (absolute, absolute.resolve()):
                 if candidate.is_relative_to(folder):
