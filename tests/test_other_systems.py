@@ -6,16 +6,17 @@ import subprocess
 import sys
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from labelloop import background, worker
 from labelloop.cli.apart import check_apart
 from labelloop.errors import BadInput
 from labelloop.exchange import outside_images
 from labelloop.images import find_files
-from labelloop.project import check_image_folder
+from labelloop.project import catalog, check_image_folder
 from labelloop.server import listen
 from labelloop.server.pictures import picture
 from labelloop.ui.typed import check_place
@@ -148,3 +149,17 @@ def test_nothing_is_written_among_the_images_where_capital_letters_make_no_diffe
         check_image_folder(photos, shout / "labels")
     with pytest.raises(BadInput, match="lies inside the image folder"):
         check_place(shout / "labels", photos)
+
+
+def test_an_image_is_found_by_its_path_below_its_folder_as_windows_types_it(project, monkeypatch):
+    monkeypatch.setattr(catalog, "PurePath", PureWindowsPath, raising=False)
+    image = project.catalog.image(1)
+    assert project.catalog.find(image.name.replace("/", "\\")) == 1
+
+
+def test_a_path_that_windows_copied_is_taken_without_its_quotes(photos):
+    script = "from labelloop.ui import start\nstart._make()"
+    app = AppTest.from_string(script, default_timeout=60).run()
+    app.text_input(key="new_images").set_value(f' "{photos}" ').run()
+    assert any("40 images found" in caption.value for caption in app.caption)
+    assert app.text_input(key="new_folder").value == f"{photos}-labels"
