@@ -54,6 +54,9 @@ def test_a_project_remembers_its_settings(tmp_path, photos):
         (["é", "e\u0301"], "are the same"),
         (["Ä", "ä"], "are the same"),
         (["only"], "only one class"),
+        ("rust,mildew", "wanted a list of names"),
+        ("ab", "wanted a list of names"),
+        ([1, 2], "wanted a list of names"),
     ],
 )
 def test_class_names_that_cannot_work_are_refused(tmp_path, photos, classes, message):

@@ -325,7 +325,12 @@ def class_key(name: str) -> str:
 
 
 def clean_names(names: Sequence[str]) -> list[str]:
-    """Class names as they are stored; raises BadInput for an empty one, or two that differ only in case."""
+    """Class names as they are stored; raises BadInput for an empty one, or two that differ only in case.
+
+    One text is no list of names: taken letter by letter it would be many classes that nobody meant.
+    """
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise BadInput(f"classes {names!r}; wanted a list of names, such as ['rust', 'mildew']")
     cleaned = [clean_name(name) for name in names]
     if any("\ud800" <= letter <= "\udfff" for name in cleaned for letter in name):
         raise BadInput(f"a class name is not valid text (UTF-8): {cleaned!a}")
