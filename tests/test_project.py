@@ -12,6 +12,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlite_utils import Database
 
@@ -205,6 +206,28 @@ def test_the_views_for_people_with_sqlite_can_be_read(project):
     assert (image_id, label, source, by) == (1, "blue", "human", "ann")
     assert at == project.log.answers()[0].at
     assert project.db.conn.execute("SELECT class FROM answers").fetchone()["class"] == 1
+
+
+def test_an_image_can_be_named_by_an_id_out_of_an_array(project):
+    project.label(np.flatnonzero([False, True])[0], "red")
+    assert said(project, 1) == "red"
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "message"),
+    [
+        (0, "red", "image 0 is not in this project, which has 40 images"),
+        (41, "red", "image 41 is not in this project, which has 40 images"),
+        (1.0, "red", "image 1.0: wanted its id"),
+        (None, "red", "image None: wanted its id"),
+        (1, 0, "class 0: wanted a name. The classes are: red, blue"),
+        (1, None, "class None: wanted a name. The classes are: red, blue"),
+    ],
+)
+def test_an_answer_about_nothing_is_refused_in_words(project, image, label, message):
+    with pytest.raises(BadInput, match=message):
+        project.label(image, label)
+    assert project.log.last_id() == 0
 
 
 def test_a_label_after_an_undo_counts(project):

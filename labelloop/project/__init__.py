@@ -15,6 +15,7 @@ fine-tuned model in charge: without them the next embedding says so and puts the
 from __future__ import annotations
 
 import json
+import operator
 import os
 import secrets
 import sqlite3
@@ -24,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from sqlite_utils import Database
 
@@ -258,6 +259,8 @@ class Project:
     def class_index(self, name: str) -> int:
         """The index of a class by name (case does not matter); raises BadInput listing the names."""
         names = self.classes
+        if not isinstance(name, str):
+            raise BadInput(f"class {name!r}: wanted a name. The classes are: {', '.join(names) or 'none yet'}")
         found = [index for index, other in enumerate(names) if class_key(other) == class_key(name)]
         if not found:
             raise BadInput(f"there is no class {name!r}. The classes are: {', '.join(names) or 'none yet'}")
@@ -267,19 +270,31 @@ class Project:
 
     def label(
         self,
-        image: int | str | Path,
+        image: SupportsIndex | str | os.PathLike[str],
         label: str,
         *,
         by: str = "",
         source: Source = "human",
         seconds: float | None = None,
     ) -> int:
-        """Answer one image (an id or a path) with a class name; on disk when this returns. Returns the event's id."""
-        image_id = image if isinstance(image, int) else self.catalog.find(image)
+        """Answer one image (an id or a path) with a class name; on disk when this returns. Returns the event's id.
+
+        Raises BadInput, with nothing written, for an image or a class that is not there, and for what is neither.
+        """
+        image_id = self.catalog.find(image) if isinstance(image, str | os.PathLike) else _image_id(image)
+        self.catalog.image(image_id)
         event = Event(
             image_id=image_id, kind="label", class_index=self.class_index(label), by=by, source=source, seconds=seconds
         )
         return self.log.append([event])[0]
+
+
+def _image_id(image: SupportsIndex) -> int:
+    """The number of an image as a plain int: ids that come out of an array are numpy's own. Raises BadInput."""
+    try:
+        return operator.index(image)
+    except TypeError:
+        raise BadInput(f"image {image!r}: wanted its id, such as that of a pick, or its path") from None
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
