@@ -230,6 +230,14 @@ def test_an_answer_about_nothing_is_refused_in_words(project, image, label, mess
     assert project.log.last_id() == 0
 
 
+def test_an_answer_that_took_less_than_no_time_is_refused(project):
+    """It could be exported, but not imported again: no file may hold it."""
+    with pytest.raises(BadInput, match=r"seconds is -0\.5, wanted 0 or more"):
+        project.label(1, "red", seconds=-0.5)
+    project.label(1, "red", seconds=0)
+    assert project.log.last_id() == 1
+
+
 def test_a_label_after_an_undo_counts(project):
     project.label(1, "red")
     project.log.append([Event(image_id=1, kind="undo")])

@@ -47,6 +47,8 @@ class Log:
         for number in (event.seconds, event.probability):
             if number is not None and not math.isfinite(number):
                 raise BadInput(f"this answer was not stored, {number} is no number that a file could hold: {event}")
+        if event.seconds is not None and event.seconds < 0:  # an exported file with it could not be read back
+            raise BadInput(f"this answer was not stored: seconds is {event.seconds}, wanted 0 or more")
         try:
             return self._append_one(db, event)
         except (sqlite3.IntegrityError, OverflowError, UnicodeEncodeError) as error:
