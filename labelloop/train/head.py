@@ -25,6 +25,7 @@ from labelloop.types import Floats, Ints
 C = 10.0
 # What the logits of a fit are multiplied by: the penalty makes them too small. At 100 to 300 labels of these sets,
 # random ones or chosen by `auto`, 1.9 was the best value on average. docs/benchmarks.md has how well that calibrates.
+# Less where the labels themselves speak against it.
 SHARPEN = 1.9
 DTYPE = np.float32
 ALIKE = 1e-6  # features of unit length that differ by less, in root mean square, are of images that are all alike
@@ -142,9 +143,34 @@ def fit_weighted(X: Floats, index: Ints, weights: Matrix, counts: Matrix) -> tup
     scale = float(np.sqrt(share @ (X**2).sum(axis=1)))
     if scale < ALIKE:  # what is left is rounding error; the head then knows the class frequencies, and no more
         scale = 1.0
-    weight, bias = _fit_in_row_space(X / DTYPE(scale), index, share, float((share**2 / counts).sum()) / C)
-    weight *= SHARPEN / scale
-    return weight, SHARPEN * bias - weight @ mean
+    X /= DTYPE(scale)
+    weight, bias = _fit_in_row_space(X, index, share, float((share**2 / counts).sum()) / C)
+    sharpen = _sharpen(X @ weight.T.astype(DTYPE) + bias.astype(DTYPE), index, share)
+    weight *= sharpen / scale
+    return weight, sharpen * bias - weight @ mean
+
+
+def _sharpen(logits: Floats, index: Ints, share: Floats) -> float:
+    """What to multiply the logits (m, c) of a fit by: SHARPEN, or what makes its own rows likeliest if that is less.
+
+    Rows are likelier under the head that learned from them than others will be. So where the classes overlap and even
+    they become less likely, it is not the penalty that keeps the logits small. Never less than 1, as a penalised fit is
+    not too large for its own rows.
+    """
+    Z = logits - logits.max(axis=1, keepdims=True)
+    own = Z[np.arange(len(Z)), index]
+
+    def slope(by: float) -> float:
+        odds = np.exp(DTYPE(by) * Z)
+        return float(share @ ((odds * Z).sum(axis=1) / odds.sum(axis=1) - own))
+
+    if slope(SHARPEN) <= 0:
+        return SHARPEN
+    low, high = 1.0, SHARPEN
+    while high - low > 1e-4:  # the loss is convex
+        middle = (low + high) / 2
+        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
+    return low
 
 
 def _fit_in_row_space(X: Floats, index: Ints, share: Floats, penalty: float) -> tuple[Matrix, Matrix]:
