@@ -25,6 +25,8 @@ from labelloop.train.neighbours import Graph, graph
 from labelloop.train.spreading import fit_spread
 from labelloop.types import Floats, Ints, Pool
 
+MOST_CLASSES = 100_000  # more, and labels are likely numbers of another kind, such as dates or ids
+
 
 def simulate(
     features: ArrayLike,
@@ -202,6 +204,11 @@ def _classes(person: Answers, exam: Answers, classes: Sequence[str] | None) -> S
         without = int((exam.y < 0).sum())
         raise BadInput(f"{len(exam.y)} test images, {without} of them without a class; wanted some, each with one")
     highest = int(max(person.y.max(initial=-1), exam.y.max()))
+    if classes is None and highest >= MOST_CLASSES:
+        raise BadInput(
+            f"class index {highest}: there would be as many classes; wanted indices 0, 1, 2, … Other numbers become "
+            "indices with: classes, y = numpy.unique(numbers, return_inverse=True)"
+        )
     if classes is None:
         return [str(k) for k in range(highest + 1)]
     if isinstance(classes, int | str):

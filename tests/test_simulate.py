@@ -309,6 +309,8 @@ def test_many_bad_rows_are_counted():
         ),
         ({"y": TRAIN[1].astype(str)}, "wanted whole numbers: class indices"),
         ({"y": TRAIN[1] + 0.5}, "labels of type float64"),
+        ({"y": TRAIN[1] + 20261122}, r"class index 20261124: .* numpy.unique\(numbers, return_inverse=True\)"),
+        ({"y": TRAIN[1] + 2**62}, "there would be as many classes"),
         ({"y": TRAIN[1] - 2}, "label -2; wanted class indices 0, 1, 2, …, or -1 for none"),
         ({"y": [None] * 150}, "labels of type object, such as None"),
         ({"X": np.empty((0, 8)), "y": []}, "no images to choose from"),
