@@ -58,8 +58,8 @@ def simulate(
     - select_seconds, fit_seconds: spent on choosing and on fitting since the last budget;
     - picked: rows in the order in which they were chosen since the start.
 
-    Raises BadInput for lengths that do not fit, features with NaN or of zero length, labels that are no class indices,
-    and budgets that do not grow.
+    Raises BadInput for lengths that do not fit, features with NaN, infinity or only zeros, labels that are no class
+    indices, and budgets that do not grow.
     """
     person, exam = Answers(features, y), Answers(test_features, test_y)
     names = _classes(person, exam, classes)
@@ -105,7 +105,7 @@ class Answers:
 
 
 def unit(features: ArrayLike) -> Floats:
-    """Features (n, d) scaled to unit length; raises BadInput naming the rows with NaN or of zero length."""
+    """Features (n, d) scaled to unit length; raises BadInput naming the rows that cannot be."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and is refused below
             X = np.asarray(features, np.float32)
@@ -116,7 +116,7 @@ def unit(features: ArrayLike) -> Floats:
         raise BadInput(f"features of shape {X.shape}; wanted (images, features)")
     bad = np.flatnonzero(~np.isfinite(length[:, 0]) | (length[:, 0] == 0))
     if len(bad):
-        raise BadInput(f"rows {some_of(bad)} have NaN or only zeros as float32 features; leave them out")
+        raise BadInput(f"rows {some_of(bad)} have NaN, infinity or only zeros as float32 features; leave them out")
     return X if np.allclose(length, 1, atol=1e-3) else X / length
 
 

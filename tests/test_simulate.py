@@ -278,9 +278,9 @@ def test_one_and_two_blas_threads_give_the_same_curve():
 def test_rows_without_usable_features_are_refused_by_number(bad):
     X = TRAIN[0].copy()
     X[[3, 77]] = bad
-    with pytest.raises(BadInput, match="rows 3, 77 have NaN or only zeros"):
+    with pytest.raises(BadInput, match="rows 3, 77 have NaN, infinity or only zeros"):
         play(X=X)
-    with pytest.raises(BadInput, match="rows 3, 77 have NaN or only zeros"):
+    with pytest.raises(BadInput, match="rows 3, 77 have NaN, infinity or only zeros"):
         play(test_features=X, test_y=TRAIN[1])
 
 
@@ -316,7 +316,7 @@ def test_many_bad_rows_are_counted():
         ({"X": np.empty((0, 8)), "y": []}, "no images to choose from"),
         ({"X": [[1.0, 2.0], [3.0]], "y": [0, 1]}, "features that are no numbers, or not as many for each image"),
         ({"X": [["a", "b"]] * 150}, "features that are no numbers"),
-        ({"X": TRAIN[0].astype(float) * 1e200}, "rows 0, 1, .* and 140 more have NaN or only zeros as float32"),
+        ({"X": TRAIN[0].astype(float) * 1e200}, "rows 0, 1, .* and 140 more have NaN, infinity or only zeros"),
         ({"classes": 3}, "classes 3; wanted a name for each class"),
         ({"classes": "abc"}, "classes 'abc'; wanted a name for each class"),
         ({"strategy": None}, "no strategy is called None"),
