@@ -682,3 +682,17 @@ def test_what_is_read_late_is_read_once_and_is_read_only():
         _ = pool.paths
     with pytest.raises(BadInput, match="knows nothing of seconds"):
         _ = pool.seconds
+
+
+def test_a_function_in_place_of_a_name_is_told_its_name():
+    """@strategy gives the function back, so it is what is at hand."""
+    pool = random_pool(5)
+    with pytest.raises(BadInput, match="not the function margin; say its name, 'margin'"):
+        choose(pool, 2, get("margin").function, np.random.default_rng(0))
+
+    def mine(pool, n, rng):
+        """Mine."""
+        return np.zeros(len(pool))
+
+    with pytest.raises(BadInput, match="function mine; write @strategy above it, then say its name, 'mine'"):
+        choose(pool, 2, mine, np.random.default_rng(0))

@@ -75,6 +75,10 @@ def get(name: str) -> Strategy:
 
 
 def _find(name: str, known: Mapping[str, Strategy]) -> Strategy:
+    if callable(name):
+        own = getattr(name, "__name__", "mine")
+        todo = f"say its name, {own!r}" if own in known else f"write @strategy above it, then say its name, {own!r}"
+        raise BadInput(f"wanted a name of a strategy, not the function {own}; {todo}")
     if not isinstance(name, str):
         raise BadInput(f"no strategy is called {name!r}; wanted a name such as 'auto', or what get('auto') returns")
     if name in known:
