@@ -17,7 +17,7 @@ import numpy as np
 
 from labelloop import late, strategies
 from labelloop.board import NONE, SKIP, UNSURE, Board, read_board
-from labelloop.errors import CannotTrain
+from labelloop.errors import BadInput, CannotTrain
 from labelloop.learning import Learned, learn
 from labelloop.project import Measured, Project
 from labelloop.reasons import explain
@@ -174,9 +174,14 @@ def next_batch(
 ) -> Batch:
     """One round: learn from every answer so far, choose the n images to ask about next, and log them.
 
-    Strategy and settings are as in `choose`.
+    Fewer than n where no more are left. Strategy and settings are as in `choose`. Raises BadInput before images are
+    embedded, and for an n that is no whole number of at least 1.
     """
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise BadInput(f"a batch of {n!r} images; wanted a whole number of at least 1")
     board = read_board(project)
+    if not board.embedded.any():
+        raise BadInput(f"no image is embedded yet. Do it with: labelloop embed {project.folder}, or embed(project)")
     try:
         learned = learn(board)
     except CannotTrain:
@@ -191,4 +196,4 @@ def next_batch(
         choice.strategy, dict(choice.settings), seed, 0 if learned is None else learned.labels
     )
     project.rounds.add_picks(number, picks)
-    return Batch(round=number, strategy=choice.strategy, picks=tuple(picks))
+    return Batch(round=number, strategy=choice.strategy, picks=tuple(replace(pick, round=number) for pick in picks))

@@ -272,8 +272,16 @@ def test_the_whole_loop(project, photos, tmp_path):
     assert sorted(again.read_bytes().splitlines()) == sorted(first.read_bytes().splitlines())
 
 
-def test_next_before_embedding_offers_only_held_out_images(project):
-    assert {row["held_out"] for row in as_json("next", project)} <= {True}
+def test_next_before_embedding_says_what_to_do(project):
+    assert f"no image is embedded yet. Do it with: labelloop embed {project}" in error("next", project)
+
+
+def test_next_says_when_nothing_is_left(project):
+    embed_here(project)
+    with Project(project) as opened:
+        for image in opened.catalog.images():
+            opened.unsure(image)
+    assert run("next", project).stderr == "Nothing is left to answer.\n"
 
 
 def test_next_in_words_and_with_a_strategy(project):

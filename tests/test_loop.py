@@ -170,8 +170,10 @@ def test_images_that_are_gone_are_not_chosen(embedded):
     assert int(learning[0]) not in {pick.image_id for pick in next_batch(embedded, 40)}
 
 
-def test_images_without_features_yet_wait(project):
-    assert len(next_batch(project, 40)) == 0  # held-out ones too: they come between others, not before them
+def test_before_images_are_embedded_there_is_no_batch_of_held_out_ones_either(project):
+    with pytest.raises(BadInput, match=r"no image is embedded yet\. .* labelloop embed .*, or embed\(project\)"):
+        next_batch(project, 40)
+    assert project.rounds.last() == 0
 
 
 def test_a_round_and_its_picks_are_logged(embedded):
@@ -180,6 +182,41 @@ def test_a_round_and_its_picks_are_logged(embedded):
     assert [(row["image_id"], row["strategy"], row["reason"]) for row in rows] == [
         (pick.image_id, pick.strategy, pick.reason) for pick in batch
     ]
+
+
+def test_an_answer_to_a_pick_says_what_was_shown(embedded):
+    answer(embedded, split(embedded)[0][:8])
+    batch = next_batch(embedded, 5)
+    pick = next(pick for pick in batch if not pick.held_out)
+    assert pick.round == batch.round
+    embedded.label(pick, "red", by="bea", seconds=2.5)
+    (event,) = embedded.log.latest(1)
+    assert (event.image_id, event.kind, event.by, event.seconds) == (pick.image_id, "label", "bea", 2.5)
+    assert (event.round, event.strategy, event.suggestion, event.probability) == (
+        batch.round, "auto", pick.suggestion, pick.probability,
+    )  # fmt: skip
+    assert event.suggestion is not None
+
+
+def test_an_image_can_be_skipped_left_unsure_and_taken_back(embedded):
+    embedded.label(1, "red")
+    embedded.skip(embedded.catalog.image(1).path)
+    assert [event.kind for event in embedded.log.answers()] == ["skip"]
+    embedded.unsure(np.int64(1), by="bea")
+    assert [(event.kind, event.by) for event in embedded.log.answers()] == [("unsure", "bea")]
+    for kinds in (["skip"], ["label"], []):
+        embedded.undo(1)
+        assert [event.kind for event in embedded.log.answers()] == kinds
+    with pytest.raises(BadInput, match="nothing to undo"):
+        embedded.undo(1)
+    with pytest.raises(BadInput, match="wanted a pick, or its id, or its path"):
+        embedded.skip(None)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, "3"])
+def test_a_batch_is_of_at_least_one_image(embedded, n):
+    with pytest.raises(BadInput, match="wanted a whole number of at least 1"):
+        next_batch(embedded, n)
 
 
 def test_the_board_follows_the_log_as_a_fresh_reading_would(embedded):

@@ -16,7 +16,8 @@ from labelloop.cli.apart import check_apart
 from labelloop.errors import BadInput
 from labelloop.exchange import outside_images
 from labelloop.images import find_files
-from labelloop.project import catalog, check_image_folder
+from labelloop.project import catalog
+from labelloop.project.place import check_image_folder
 from labelloop.server import listen
 from labelloop.server.pictures import picture
 from labelloop.ui.typed import check_place

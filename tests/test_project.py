@@ -218,8 +218,8 @@ def test_an_image_can_be_named_by_an_id_out_of_an_array(project):
     [
         (0, "red", "image 0 is not in this project, which has 40 images"),
         (41, "red", "image 41 is not in this project, which has 40 images"),
-        (1.0, "red", "image 1.0: wanted its id"),
-        (None, "red", "image None: wanted its id"),
+        (1.0, "red", "image 1.0: wanted a pick, or its id"),
+        (None, "red", "image None: wanted a pick, or its id"),
         (1, 0, "class 0: wanted a name. The classes are: red, blue"),
         (1, None, "class None: wanted a name. The classes are: red, blue"),
     ],
@@ -727,3 +727,26 @@ def test_the_order_of_answers_is_that_of_the_log(project):
         project.label(image_id, "red")
     project.log.append([Event(image_id=9, kind="flag"), Event(image_id=5, kind="undo")])
     assert project.log.order() == {answer.image_id: answer.id for answer in project.log.answers()} == {5: 1, 3: 2, 9: 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"held_out": 0.2}, "wanted labelloop.Settings"),
+        (Settings(held_out="0.2"), "share is '0.2', it should be above 0"),
+        (Settings(held_out=0.9), "share is 0.9, it should be above 0"),
+        (Settings(seed=-1), "seed is -1, it should be a whole number"),
+        (Settings(seed="a"), "seed is 'a', it should be a whole number"),
+        (Settings(seed=np.int64(3)), "seed is np.int64.3., it should be"),
+    ],
+)
+def test_settings_that_cannot_work_leave_no_project(tmp_path, settings, said):
+    with pytest.raises(BadInput, match=said):
+        Project.create(tmp_path / "p", classes=["a", "b"], settings=settings)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_seed_that_cannot_work_is_not_stored(project):
+    with pytest.raises(BadInput, match="the seed is -2"):
+        project.change_settings(seed=-2)
+    assert (project.settings.seed, Project(project.folder).settings.seed) == (0, 0)

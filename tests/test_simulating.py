@@ -183,6 +183,21 @@ def test_settings_are_those_typed_and_are_written_with_the_curves(flat, tmp_path
     assert "margin is not among the strategies that are to run: power_margin, rare_first, random" in said
 
 
+def test_a_file_of_one_s_own_is_played_as_well(flat, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from labelloop import in_order, strategy\n"
+        '@strategy\ndef first_ones(pool, n, rng):\n    "First come."\n'
+        "    return in_order(pool, pool.open.nonzero()[0][:n])\n"
+    )
+    run("simulate", flat, "--strategies", f"{file},margin", *SMALL, "--out", tmp_path / "out")
+    played = lines(tmp_path / "out")
+    assert sorted({one["strategy"] for one in played}) == ["first_ones", "margin", "random"]
+    file.write_text(file.read_text().replace("first_ones", "margin"))
+    said = run("simulate", flat, "--strategies", str(file), *SMALL, "--out", tmp_path / "out", code=1)
+    assert "the name is taken by" in said.stderr
+
+
 def test_a_strategy_that_fails_is_named_and_the_others_go_on(flat, tmp_path):
     those = ("--strategies", "spread_over_groups,margin,power_margin", "--set", "power=99", *SMALL)
     said = run("simulate", flat, *those, "--out", tmp_path / "out", code=1)

@@ -33,6 +33,8 @@ from labelloop.errors import BadInput, BadStrategy, LabelloopError
 from labelloop.formats.files import is_inside
 from labelloop.project import Project
 from labelloop.strategies import Strategy
+from labelloop.strategies.check import load
+from labelloop.strategies.registry import Offered, refuse_taken
 
 RAW, PLOT = "curves.jsonl", "curves.svg"
 PACKAGES = ("labelloop", "numpy", "scipy")  # that curves may depend on
@@ -48,7 +50,7 @@ def counts(context: click.Context, parameter: click.Parameter, value: str) -> li
 
 @click.command("simulate")
 @click.argument("images", metavar="IMAGES|PROJECT", type=PATH)
-@click.option("--strategies", default="auto,margin,random", show_default=True, help="Names, with commas between them.")
+@click.option("--strategies", default="auto,margin,random", show_default=True, help="Names or files, with commas.")
 @click.option("--seeds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Curves of each strategy.")
 @click.option("--batch", type=click.IntRange(1, 1000), default=10, show_default=True, help="Images chosen at a time.")
 @click.option("--budgets", callback=counts, default="20,50,100,200", show_default=True, help="Labels to judge at.")
@@ -83,6 +85,7 @@ def simulate(
     \b
     labelloop simulate ~/photos --seeds 10 --backbone tf_efficientnet_lite0
     labelloop simulate leaves --strategies auto,badge,typiclust,random --budgets 20,40,80
+    labelloop simulate ~/photos --strategies auto,mine.py
     labelloop simulate leaves --strategies margin,power_margin --set power_margin.power=2
     """
     is_project = (images / "project.db").is_file()
@@ -146,10 +149,20 @@ def _checked(strategies: str, project: Path | None) -> list[Strategy]:
     names = list(dict.fromkeys(name.strip() for name in strategies.split(",") if name.strip()))
     if not names:
         raise BadInput("no strategy is named; wanted names such as --strategies auto,random")
-    those = [offered.get(name) for name in (names if OTHER in names else [*names, OTHER])]
+    those = [one for name in [*names, OTHER] for one in _named(name, offered)]
     for one in those:
         refuse_again(one)
-    return those
+    return list({one.name: one for one in those}.values())
+
+
+def _named(name: str, offered: Offered) -> list[Strategy]:
+    """The strategy of that name, or those in the file of that name; raises BadInput and BadStrategy."""
+    if not name.endswith(".py"):
+        return [offered.get(name)]
+    own = load(Path(name))
+    for one in own:
+        refuse_taken(one, offered.known)
+    return own
 
 
 @dataclass(frozen=True)

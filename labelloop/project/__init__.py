@@ -1,12 +1,13 @@
 """A project: a folder whose `project.db` holds all that a person made. The only package with SQL in it.
 
     settings    what the project was set up with        schema.py    tables, step by step
-    classes     names; none ever goes                   database.py  connections and transactions
+    classes     names; none ever goes                   names.py, database.py (connections, transactions)
     catalog     images and files                        catalog.py, image.py
     log         who answered what                       log.py
     rounds      what was chosen, what was measured      rounds.py
     jobs        background work                         jobs.py
     drop_ins    strategies of its own, gone with it     loop.load_strategies reads them
+    folder      beside the images, never among them     place.py
 
 `features/` and `thumbs/` beside the database can be deleted: they are made again. `models/` holds the weights of the
 fine-tuned model in charge: without them the next embedding says so and puts the pretrained backbone in charge again.
@@ -20,9 +21,7 @@ import os
 import secrets
 import sqlite3
 import threading
-import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -30,16 +29,17 @@ from typing import Any, SupportsIndex
 from sqlite_utils import Database
 
 from labelloop.errors import BadInput, ProjectError
-from labelloop.formats.files import is_inside
 from labelloop.project.catalog import Catalog, Scan
 from labelloop.project.database import connect, now, writing
 from labelloop.project.image import Image
 from labelloop.project.jobs import Job, Jobs
 from labelloop.project.log import Log
+from labelloop.project.names import class_key, clean_names
+from labelloop.project.place import check_image_folder, is_in_use, nothing_left_on_error
 from labelloop.project.rounds import Measured, Rounds
 from labelloop.project.schema import bring_up_to_date
 from labelloop.strategies.folder import DropIns
-from labelloop.types import Event, Settings, Source
+from labelloop.types import Event, Kind, Pick, Settings, Source
 
 __all__ = [
     "Catalog",
@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 DATABASE = "project.db"
+SHOWN = ("round", "strategy", "suggestion", "probability")  # what an answer says of the pick that was shown
+Which = Pick | SupportsIndex | str | os.PathLike[str]  # an image: by pick, id or path
 
 
 class _Connection:
@@ -116,7 +118,7 @@ class Project:
         image_folders = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
         for path in image_folders:
             check_image_folder(path, folder)
-        if _is_in_use(folder):
+        if is_in_use(folder):
             raise BadInput(f"{folder} is already there and not empty. Choose another folder for the project.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -269,32 +271,46 @@ class Project:
     # -- answers -----------------------------------------------------------------------------------------------------
 
     def label(
-        self,
-        image: SupportsIndex | str | os.PathLike[str],
-        label: str,
-        *,
-        by: str = "",
-        source: Source = "human",
-        seconds: float | None = None,
+        self, image: Which, label: str, *, by: str = "", source: Source = "human", seconds: float | None = None
     ) -> int:
-        """Answer one image (an id or a path) with a class name; on disk when this returns. Returns the event's id.
+        """Answer one image with a class name; on disk when this returns. Returns the event's id.
 
+        Named by a pick, the log also says which round and strategy chose the image and what the model suggested.
         Raises BadInput, with nothing written, for an image or a class that is not there, and for what is neither.
         """
+        index = self.class_index(label)
+        return self._say(image, "label", class_index=index, by=by, source=source, seconds=seconds)
+
+    def unsure(self, image: Which, *, by: str = "", seconds: float | None = None) -> int:
+        """Answer that nobody can tell which class it is. As `label`."""
+        return self._say(image, "unsure", by=by, seconds=seconds)
+
+    def skip(self, image: Which, *, by: str = "", seconds: float | None = None) -> int:
+        """Answer nothing for now: the image comes back when no other one is left. As `label`."""
+        return self._say(image, "skip", by=by, seconds=seconds)
+
+    def undo(self, image: Which, *, by: str = "") -> int:
+        """Take back the answer to an image: the one before counts again, if there is one. Returns the event's id.
+
+        Raises BadInput where there is no answer to take back.
+        """
+        return self._say(image, "undo", by=by)
+
+    def _say(self, image: Which, kind: Kind, **values: Any) -> int:
         image_id = self.catalog.find(image) if isinstance(image, str | os.PathLike) else _image_id(image)
         self.catalog.image(image_id)
-        event = Event(
-            image_id=image_id, kind="label", class_index=self.class_index(label), by=by, source=source, seconds=seconds
-        )
-        return self.log.append([event])[0]
+        shown = {name: getattr(image, name) for name in SHOWN} if isinstance(image, Pick) and kind != "undo" else {}
+        return self.log.append([Event(image_id=image_id, kind=kind, **shown, **values)])[0]
 
 
-def _image_id(image: SupportsIndex) -> int:
+def _image_id(image: Pick | SupportsIndex) -> int:
     """The number of an image as a plain int: ids that come out of an array are numpy's own. Raises BadInput."""
+    if isinstance(image, Pick):
+        return image.image_id
     try:
         return operator.index(image)
     except TypeError:
-        raise BadInput(f"image {image!r}: wanted its id, such as that of a pick, or its path") from None
+        raise BadInput(f"image {image!r}: wanted a pick, or its id, or its path") from None
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
@@ -306,69 +322,11 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _is_in_use(folder: Path) -> bool:
-    """Whether there is something where a project is to be made; raises BadInput where nobody may look."""
-    try:
-        return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    except OSError as error:
-        raise BadInput(f"the project folder {folder} cannot be used ({error.strerror}). Choose another.") from error
-
-
-@contextmanager
-def nothing_left_on_error(folder: Path) -> Iterator[None]:
-    """Whatever goes wrong while a project is made, no half of it stays. Removes only what was made here."""
-    is_used, was_there = _is_in_use(folder), folder.exists()
-    try:
-        yield
-    except BaseException:
-        if not is_used and folder.is_dir():
-            for file in folder.glob("project.db*"):
-                file.unlink()
-            if not was_there:
-                folder.rmdir()
-        raise
-
-
-def clean_name(name: str) -> str:
-    """A class name as it is stored: composed Unicode, no blanks around it."""
-    return unicodedata.normalize("NFC", name).strip()
-
-
-def class_key(name: str) -> str:
-    """What all spellings of one class name have in common."""
-    return clean_name(name).casefold()
-
-
-def clean_names(names: Sequence[str]) -> list[str]:
-    """Class names as they are stored; raises BadInput for an empty one, or two that differ only in case.
-
-    One text is no list of names: taken letter by letter it would be many classes that nobody meant.
-    """
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise BadInput(f"classes {names!r}; wanted a list of names, such as ['rust', 'mildew']")
-    cleaned = [clean_name(name) for name in names]
-    if any("\ud800" <= letter <= "\udfff" for name in cleaned for letter in name):
-        raise BadInput(f"a class name is not valid text (UTF-8): {cleaned!a}")
-    if "" in cleaned:
-        raise BadInput(f"class {cleaned.index('') + 1} of {len(cleaned)} has an empty name")
-    seen: dict[str, str] = {}
-    for name in cleaned:
-        if name.casefold() in seen:
-            raise BadInput(f"the class names {seen[name.casefold()]!r} and {name!r} are the same")
-        seen[name.casefold()] = name
-    return cleaned
-
-
-def check_image_folder(images: Path, project: Path) -> None:
-    """Raises BadInput when `images` is not a folder, or holds the project, whose own pictures would become images."""
-    if not os.path.isdir(images.expanduser()):  # noqa: PTH112  False where it may not be looked at, too
-        found = "a file" if os.path.isfile(images.expanduser()) else "nothing there"  # noqa: PTH113
-        raise BadInput(f"{images} should be a folder of images, but there is {found}")
-    if is_inside(project, images):
-        raise BadInput(f"the project {project} would lie inside the image folder {images}. Put it beside the images.")
-
-
 def check_settings(settings: Settings) -> None:
     """Raises BadInput for settings that cannot work."""
-    if not 0 < settings.held_out < 0.9:
-        raise BadInput(f"the held-out share is {settings.held_out}, it should be above 0 and below 0.9")
+    if not isinstance(settings, Settings):
+        raise BadInput(f"settings {settings!r}; wanted labelloop.Settings, such as Settings(held_out=0.2)")
+    if not isinstance(settings.held_out, int | float) or not 0 < settings.held_out < 0.9:
+        raise BadInput(f"the held-out share is {settings.held_out!r}, it should be above 0 and below 0.9")
+    if not isinstance(settings.seed, int) or settings.seed < 0:
+        raise BadInput(f"the seed is {settings.seed!r}, it should be a whole number of at least 0")
