@@ -769,3 +769,52 @@ def test_a_model_that_cannot_be_taken_is_told_in_words(labeled: Project) -> None
 
 def plain_again(text: str) -> str:
     return text.replace("\\", "")
+
+
+# -- more images ------------------------------------------------------------------------------------------------------
+
+
+def more(project: Project, folder: str) -> AppTest:
+    """Start with the project open, after a folder was typed and looked into."""
+    desk.open_project(project.folder)
+    app = run("start", project)
+    app.text_input(key="more").set_value(folder).run()
+    next(button for button in app.button if button.label == "Look for new images").click()
+    return app.run()
+
+
+def test_another_folder_belongs_to_the_project_and_its_images_come_in(
+    labeled: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, str]] = []
+    monkeypatch.setattr(worker, "start", lambda project, kind: asked.append((project.folder, kind)))
+    monkeypatch.setattr("labelloop.ui.visit.go", lambda name: asked.append((labeled.folder, name)))
+    before, running = labeled.jobs.ask("embed")[0], labeled.catalog.folders()
+    draw(tmp_path / "later" / "new.png", (1, 2, 3))
+    app = more(labeled, f'"{tmp_path / "later"}"')
+    assert not app.exception
+    assert [*labeled.catalog.folders().values()] == [*running.values(), tmp_path / "later"]
+    assert labeled.jobs.get(before).stop  # it had listed the folders before
+    assert asked == [(labeled.folder, "embed"), (labeled.folder, "label")]
+
+
+def test_without_another_folder_those_that_are_there_are_looked_through(
+    labeled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(worker, "start", lambda project, kind: asked.append(kind))
+    monkeypatch.setattr("labelloop.ui.visit.go", asked.append)
+    app = more(labeled, "")
+    assert plain(str(*labeled.catalog.folders().values())) in texts(app)
+    assert asked == ["embed", "label"]
+
+
+def test_a_folder_that_is_not_there_is_refused_and_nothing_is_added(labeled: Project, tmp_path: Path) -> None:
+    app = more(labeled, str(tmp_path / "nowhere"))
+    assert "should be a folder of images, but there is nothing there" in texts(app)
+    assert len(labeled.catalog.folders()) == 1
+    assert labeled.jobs.latest("embed") is None
+
+
+def test_before_a_project_is_open_there_is_nothing_to_add_to() -> None:
+    assert "More images" not in texts(run("start"))

@@ -1,4 +1,4 @@
-"""Start: make a project, or open one."""
+"""Start: make a project, open one, or give it more images."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def page() -> None:
         _who()
         st.subheader("Open a project", anchor=False)
         _open()
+        _more()
 
 
 def _who() -> None:
@@ -237,3 +238,37 @@ def _enter(path: str) -> None:
         show_error(error)
         return
     visit.go("label")
+
+
+# -- more images ------------------------------------------------------------------------------------------------------
+
+
+def _more() -> None:
+    """For the project that is open: another folder, or what is new in those that it has."""
+    if not visit.folder() or not desk.is_open(visit.folder()):
+        return
+    project = desk.get(desk.open_project(visit.folder())).project
+    st.subheader(f"More images for {plain(project.folder.name)}", anchor=False)
+    with st.container(gap=None):
+        for path in project.catalog.folders().values():
+            show_path("", path)
+    typed = path_in(st.text_input("Another folder", key="more", live=True, placeholder="/home/anna/more-leaves"))
+    if typed:
+        _look(typed)
+    if st.button("Look for new images", icon=":material/search:", help="In the folders above, and in this one."):
+        try:
+            _take_in(project, typed)
+        except LabelloopError as error:
+            show_error(error)
+            return
+        visit.say_there("New images come in while you label.")
+        visit.go("label")
+
+
+def _take_in(project: Project, folder: str) -> None:
+    if folder:
+        project.add_folder(folder)
+        job = project.jobs.latest("embed")
+        if job is not None and job.is_open:
+            project.jobs.stop(job.id)  # it has listed its folders already; another one goes on where it was
+    worker.start(project, "embed")
