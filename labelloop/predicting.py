@@ -6,11 +6,13 @@ for images that are like those of the project. Left out: labels (exchange.py), t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,8 +20,10 @@ from numpy.typing import ArrayLike
 from labelloop.backbone import Backbone, load_backbone
 from labelloop.board import Board, read_board
 from labelloop.embedding import embed_missing
-from labelloop.errors import BadWeights
+from labelloop.errors import BadInput, BadWeights
 from labelloop.features import FeatureStore
+from labelloop.formats.table import csv_line
+from labelloop.images import find_files
 from labelloop.learning import Learned, learn
 from labelloop.metrics import Z, wilson
 from labelloop.project import Project
@@ -174,3 +178,67 @@ def csv_rows(predictions: Iterable[Prediction], classes: tuple[str, ...], thresh
     for found in predictions:
         decision = SURE if found.probability >= threshold.value else ASK
         yield [found.file, classes[found.class_index], f"{found.probability:.6f}", decision]
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a table says about a folder: how many images are sure, how many ask a person, and what that rests on."""
+
+    sure: int
+    ask: int
+    threshold: Threshold
+    still_open: int  # held-out images that wait for an answer: where they are not enough, only more images help
+
+    @property
+    def summary(self) -> str:
+        """One line for a person."""
+        t, allowed, answered = self.threshold, f"{100 * self.threshold.error:.3g}%", self.threshold.n
+        if t.is_found:
+            return (
+                f"{self.sure} of {self.sure + self.ask} images are sure (probability {t.value:.4f} or more), "
+                f"{self.ask} ask a person. Of {answered} held-out answers {t.above} are so probable and {t.wrong} of "
+                f"those wrong: at most {t.at_most:.1%} by the 95 % interval, and {allowed} was allowed."
+            )
+        few, held_out = fewest(t.error), answered + self.still_open
+        because = f"it takes {few} held-out answers, were all of them right, and "
+        if answered >= few:
+            because = f"too many of the {answered} held-out answers are wrong, however sure the model is. Label more"
+        elif held_out >= few:
+            because += f"there are {answered}. Answer more of the exam"
+        else:
+            because += f"only {held_out} images are held out, {answered} of them answered. Adding images gives more"
+        return f"All {self.ask} images ask a person: for at most {allowed} wrong {because}, or allow more of them."
+
+
+def write_table(
+    project: Project,
+    folder: Path,
+    file: BinaryIO,
+    error: float,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    on_problem: Callable[[str], None] = print,
+    announce: Callable[[str], None] = print,
+) -> Answered:
+    """Write COLUMNS for every image of a folder that can be read, as CSV. `progress` is told done and total files.
+
+    Raises BadInput for a folder without such images, and as `model_in_charge` does.
+    """
+    files = find_files(folder)
+    if not files:
+        raise BadInput(f"there are no files in {folder}; wanted a folder of images")
+    announce("learning from all answers …")
+    model = model_in_charge(project, announce=announce)
+    threshold = threshold_of(model, error)
+    decisions: Counter[str] = Counter()
+    file.write(csv_line(COLUMNS))
+    found = predict_files(model, folder, files, progress=lambda done: progress(done, len(files)), on_problem=on_problem)
+    for row in csv_rows(found, model.board.classes, threshold):
+        file.write(csv_line(row))
+        decisions[row[-1]] += 1
+    if not decisions:
+        raise BadInput(f"there is no image in {folder} that can be read")
+    return Answered(decisions[SURE], decisions[ASK], threshold, len(model.board.exam_open))

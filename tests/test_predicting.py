@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from labelloop import predicting
 from labelloop.cli import main
-from labelloop.cli.taking import summary
 from labelloop.metrics import wilson
-from labelloop.predicting import ASK, SURE, Threshold, choose_threshold, csv_rows, fewest, predict_files
+from labelloop.predicting import ASK, SURE, Answered, Threshold, choose_threshold, csv_rows, fewest, predict_files
 from labelloop.project import Project
 from labelloop.worker import embed
 from tests.conftest import draw, truth
@@ -90,23 +89,23 @@ def test_the_promise_is_kept_on_images_that_were_not_judged_by():
 
 def test_the_one_line_says_what_it_rests_on():
     found = Threshold(0.9, 0.05, 140, 97, 0)
-    assert summary(30, 10, found, 0) == (
+    assert Answered(30, 10, found, 0).summary == (
         "30 of 40 images are sure (probability 0.9000 or more), 10 ask a person. Of 140 held-out answers 97 are so "
         "probable and 0 of those wrong: at most 3.8% by the 95 % interval, and 5% was allowed."
     )
     few, bad = Threshold(np.inf, 0.05, 40), Threshold(np.inf, 0.05, 100)
-    assert summary(0, 7, few, 33) == (
+    assert Answered(0, 7, few, 33).summary == (
         "All 7 images ask a person: for at most 5% wrong it takes 73 held-out answers, were all of them right, and "
-        "there are 40. Answer more of the exam, or allow more with --error."
+        "there are 40. Answer more of the exam, or allow more of them."
     )
-    assert "too many of the 100 held-out answers are wrong" in summary(0, 7, bad, 5)
+    assert "too many of the 100 held-out answers are wrong" in Answered(0, 7, bad, 5).summary
 
 
 def test_where_too_few_images_are_held_out_it_does_not_ask_for_more_answers():
     few = Threshold(np.inf, 0.05, 40)
-    because = "only 72 images are held out, 40 of them answered. Adding images gives more, or allow more with --error."
-    assert summary(0, 7, few, 32).endswith(because)
-    assert "only 40 images are held out, 40 of them answered" in summary(0, 7, few, 0)
+    because = "only 72 images are held out, 40 of them answered. Adding images gives more, or allow more of them."
+    assert Answered(0, 7, few, 32).summary.endswith(because)
+    assert "only 40 images are held out, 40 of them answered" in Answered(0, 7, few, 0).summary
 
 
 # -- the images -------------------------------------------------------------------------------------------------------

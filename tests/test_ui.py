@@ -761,6 +761,53 @@ def test_the_model_can_be_taken_from_the_page(make_project: Callable[..., Projec
     assert app.text_input(key="out model").value.endswith("project-model-2")
 
 
+def answer_others(app: AppTest, folder: Path | str, share: float | None = None) -> AppTest:
+    app.text_input(key="others").set_value(str(folder)).run()
+    if share is not None:
+        next(one for one in app.button_group if one.key == "others error").set_value(share).run()
+    next(button for button in app.button if button.label == "Let the model answer").click()
+    return app.run()
+
+
+def test_the_model_says_what_is_on_other_images(
+    make_project: Callable[..., Project], photos: Path, tmp_path: Path
+) -> None:
+    project = make_project(photos, backbone="embedded")
+    for _ in worker.embed(project):
+        pass
+    for image_id, name in truth(project).items():
+        project.label(image_id, name)
+    for name, color in (("a", (250, 3, 4)), ("b", (3, 4, 250))):
+        draw(tmp_path / "others" / f"{name}.png", color)
+    (tmp_path / "others" / "c.jpg").write_bytes(b"no image")
+    app = answer_others(run("export", project), tmp_path / "others")
+    assert not app.exception
+    out = project.folder.with_name("project-answers.csv")
+    rows = [line.split(",") for line in out.read_text("utf-8").splitlines()]
+    assert rows[0] == ["file", "class", "probability", "decision"]
+    assert [row[:2] + row[3:] for row in rows[1:]] == [
+        ["a.png", "red", "ask a person"],
+        ["b.png", "blue", "ask a person"],
+    ]
+    (said,) = (one.value for one in app.success)
+    assert said.startswith(plain(f"The table is in {out}. All 2 images ask a person: for at most 5% wrong it takes 73"))
+    assert plain("1 file could not be used: ") in said
+    assert plain("c.jpg") in said
+    assert app.text_input(key="out others").value.endswith("project-answers-2.csv")
+
+
+def test_a_table_of_answers_that_cannot_be_written_leaves_nothing(
+    labeled: Project, photos: Path, tmp_path: Path
+) -> None:
+    app = answer_others(run("export", labeled), tmp_path / "nowhere")
+    assert "nowhere" in app.error[0].value
+    app.text_input(key="out others").set_value(str(photos / "answers.csv"))
+    app = answer_others(app, photos)
+    assert plain("labelloop never writes there") in app.error[0].value
+    assert not list(labeled.folder.parent.glob("*answers*"))
+    assert not list(photos.glob("*.csv"))
+
+
 def test_a_model_that_cannot_be_taken_is_told_in_words(labeled: Project) -> None:
     app = write_model(run("export", labeled))
     assert "made with backbone 'mean color', expected 'embedded'" in plain_again(app.error[0].value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,22 +13,9 @@ import click
 from labelloop.cli.making import PROBLEMS_SHOWN
 from labelloop.cli.options import PATH, project_argument
 from labelloop.cli.terminal import Bar, say
-from labelloop.errors import BadInput
 from labelloop.exchange import outside_images
 from labelloop.formats.files import new_file
-from labelloop.formats.table import csv_line
-from labelloop.images import find_files
-from labelloop.predicting import (
-    ASK,
-    COLUMNS,
-    SURE,
-    Threshold,
-    csv_rows,
-    fewest,
-    model_in_charge,
-    predict_files,
-    threshold_of,
-)
+from labelloop.predicting import write_table
 from labelloop.project import Project
 
 RATE = click.FloatRange(1e-9, 1, max_open=True)  # lower ones would need more answers than there are people
@@ -66,27 +52,10 @@ def predict(project: Path, folder: Path, out: Path | None, error: float, verbose
     labelloop predict leaves ~/new-photos --out new.csv --error 0.01
     """
     problems: list[str] = []
-    with Project(project) as opened, _place(opened, out) as file:
-        files = find_files(folder)
-        if not files:
-            raise BadInput(f"there are no files in {folder}; wanted a folder of images")
-        say("learning from all answers …")
-        model = model_in_charge(opened, announce=say)
-        threshold = threshold_of(model, error)
-        decisions: Counter[str] = Counter()
-        file.write(csv_line(COLUMNS))
-        with Bar() as bar:
-            found = predict_files(
-                model, folder, files, progress=lambda done: bar.show(done, len(files)), on_problem=problems.append
-            )
-            for row in csv_rows(found, model.board.classes, threshold):
-                file.write(csv_line(row))
-                decisions[row[-1]] += 1
-        _say_problems(problems, verbose)
-        if not decisions:
-            raise BadInput(f"there is no image in {folder} that can be read")
-    still_open = len(model.board.exam_open)
-    click.echo(summary(decisions[SURE], decisions[ASK], threshold, still_open), err=out is None)
+    with Project(project) as opened, _place(opened, out) as file, Bar() as bar:
+        answered = write_table(opened, folder, file, error, progress=bar.show, on_problem=problems.append, announce=say)
+    _say_problems(problems, verbose)
+    click.echo(answered.summary, err=out is None)
 
 
 @contextmanager
@@ -107,29 +76,6 @@ def _say_problems(problems: list[str], verbose: bool) -> None:
         say(f"  {words}")
     if len(problems) > PROBLEMS_SHOWN and not verbose:
         say(f"  … and {len(problems) - PROBLEMS_SHOWN} others; --verbose lists all")
-
-
-def summary(sure: int, ask: int, threshold: Threshold, still_open: int) -> str:
-    """One line: how many are sure, from which probability on, and what that rests on.
-
-    `still_open` held-out images wait for an answer: where they are not enough, only more images help.
-    """
-    t, allowed = threshold, f"{100 * threshold.error:.3g}%"
-    if t.is_found:
-        return (
-            f"{sure} of {sure + ask} images are sure (probability {t.value:.4f} or more), {ask} ask a person. Of {t.n} "
-            f"held-out answers {t.above} are so probable and {t.wrong} of those wrong: at most {t.at_most:.1%} by the "
-            f"95 % interval, and {allowed} was allowed."
-        )
-    few = fewest(t.error)
-    because = f"it takes {few} held-out answers, were all of them right, and "
-    if t.n >= few:
-        because = f"too many of the {t.n} held-out answers are wrong, however sure the model is. Label more"
-    elif t.n + still_open >= few:
-        because += f"there are {t.n}. Answer more of the exam"
-    else:
-        because += f"only {t.n + still_open} images are held out, {t.n} of them answered. Adding images gives more"
-    return f"All {ask} images ask a person: for at most {allowed} wrong {because}, or allow more with --error."
 
 
 COMMANDS = (predict,)

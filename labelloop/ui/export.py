@@ -1,11 +1,11 @@
-"""Export: take the labels out as a file or a folder, after seeing what will be written; or the model."""
+"""Export: take the labels out as a file or a folder, after seeing what will be written; the model; and its answers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -16,7 +16,7 @@ from labelloop.formats import Format, Record
 from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.takehome import export_model
-from labelloop.ui import visit
+from labelloop.ui import other_images, visit
 from labelloop.ui.plain import plain, show_error
 from labelloop.ui.typed import path_in
 from labelloop.ui.words import EXAM, count
@@ -28,7 +28,7 @@ OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "link": ("The images are", {"copy": "copied", "hardlink": "hard links", "symlink": "symbolic links"}),
 }
 PREVIEW = 5
-MODEL_KEY = "out model"
+LABELS_KEY, MODEL_KEY, OTHERS_KEY = "out labels", "out model", "out others"
 
 
 def page() -> None:
@@ -45,15 +45,29 @@ def page() -> None:
         write = st.button("Write", type="primary", icon=":material/download:", disabled=not (planned.images and out))
         st.subheader("Model", anchor=False)
         model_out = _model_place(live.project)
-        write_model = st.button("Write the model", icon=":material/model_training:", disabled=not model_out)
-    with see:
-        if write_model:
+        if st.button("Write the model", icon=":material/model_training:", disabled=not model_out):
             _write_model(live.project, model_out)
+        _say_written(MODEL_KEY)
+        st.subheader("Other images", anchor=False)
+        if others := _others(live.project):
+            _write_others(live.project, others)
+        _say_written(OTHERS_KEY)
+    with see:
         if write:
             _write(live.project, chosen, wanted, planned.images, out=out, options=options)
-        if "exported" in st.session_state:
-            st.success(st.session_state.pop("exported"), icon=":material/check:")
+        _say_written(LABELS_KEY)
         _show(live.project, planned, wanted)
+
+
+def _keep_written(key: str, words: str) -> NoReturn:
+    """Say it where the button was pressed, once the page shows what there is by now."""
+    st.session_state[f"{key} written"] = words
+    st.rerun()
+
+
+def _say_written(key: str) -> None:
+    if words := st.session_state.pop(f"{key} written", ""):
+        st.success(words, icon=":material/check:")
 
 
 # -- choices ----------------------------------------------------------------------------------------------------------
@@ -177,8 +191,7 @@ def _write(
         show_error(error)
         return
     del st.session_state[f"out {chosen.name}"]  # next time, another new place
-    st.session_state["exported"] = f"{count(written, 'label')} written to {plain(out)}"
-    st.rerun()
+    _keep_written(LABELS_KEY, f"{count(written, 'label')} written to {plain(out)}")
 
 
 # -- the model --------------------------------------------------------------------------------------------------------
@@ -207,7 +220,21 @@ def _write_model(project: Project, out: str) -> None:
             show_error(error)
             return
     del st.session_state[MODEL_KEY]  # next time, another new place
-    st.session_state["exported"] = (
-        f"The model is in {plain(out)}. Its probabilities are those of labelloop on {count(taken.compared, 'image')}."
-    )
-    st.rerun()
+    equal = f"Its probabilities are those of labelloop on {count(taken.compared, 'image')}."
+    _keep_written(MODEL_KEY, f"The model is in {plain(out)}. {equal}")
+
+
+# -- what it says about other images ----------------------------------------------------------------------------------
+
+
+def _others(project: Project) -> other_images.Wish | None:
+    st.caption("A table of what the model says about images that are not in this project, and which ones to look at.")
+    offered = free_place(project.folder, "answers", ".csv")
+    return other_images.ask(lambda: _typed_place(project, "New table", OTHERS_KEY, offered, ":material/draft:"))
+
+
+def _write_others(project: Project, wish: other_images.Wish) -> None:
+    said = other_images.write(project, wish)
+    if said is not None:
+        del st.session_state[OTHERS_KEY]  # next time, another new place
+        _keep_written(OTHERS_KEY, plain(said))
