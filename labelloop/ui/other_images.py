@@ -36,9 +36,14 @@ def ask(place: Callable[[], str]) -> Wish | None:
         st.text_input("Folder with them", key="others", placeholder="/home/anna/new-leaves", icon=":material/folder:")
     )
     error = st.segmented_control(
-        "How many of the sure ones may be wrong", ERRORS, format_func=lambda share: f"{100 * share:.0f} %", default=0.05, required=True,
-        key="others error", help="The other images are marked \"ask a person\". Answers to images of the exam decide.",
-    )  # fmt: skip
+        "How many of the sure ones may be wrong",
+        ERRORS,
+        format_func=lambda share: f"{100 * share:.0f} %",
+        default=0.05,
+        required=True,
+        key="others error",
+        help='The other images are marked "ask a person". Answers to images of the exam decide.',
+    )
     out = place()
     pressed = st.button("Let the model answer", icon=":material/table:", disabled=not (folder and out))
     return Wish(Path(folder).expanduser(), out, error or 0.05) if pressed else None
