@@ -310,9 +310,9 @@ class Live:
         try:
             choice = choose_by(wanted, settings)
         except (BadStrategy, BadInput) as error:  # it fails, or its file is broken and so its name is unknown
-            said = " ".join([*(text for text in broken if text not in str(error)), str(error)])
+            said = "\n".join([*(text for text in broken if text not in str(error)), str(error)])
         else:
-            self.notice, self._strategy_that_works = " ".join(broken) or None, wanted
+            self.notice, self._strategy_that_works = "\n".join(broken) or None, wanted
             return choice
         works = "auto" if self._strategy_that_works == wanted else self._strategy_that_works
         try:

@@ -314,6 +314,17 @@ def queue(live):
     return [pick.image_id for pick in live._newcomer.queue if not pick.held_out]
 
 
+def test_two_broken_files_are_told_in_a_line_each(live):
+    folder = live.project.folder / "strategies"
+    folder.mkdir(exist_ok=True)
+    for name in ("one", "two"):
+        (folder / f"{name}.py").write_text("import nowhere_at_all\n")
+    label(live, first_of_each(live)[0])
+    first, second = live.notice.splitlines()
+    assert "one.py" in first
+    assert "two.py" in second
+
+
 def test_two_open_projects_each_run_their_own_file_of_one_name(make_project, photos):
     """Both threads run; each project's file sorts the other way round, and then they are swapped."""
     lives = []

@@ -177,8 +177,9 @@ def take_labels(project: Path, out: Path, format_name: str, options: dict[str, s
         planned = plan(opened, wanted)
         per_class = ", ".join(f"{name} {count}" for name, count in sorted(planned.per_class.items()))
         say(f"{planned.images} labels: {per_class or 'none'}")
-        if planned.gone or planned.skipped:
-            say(f"Left out: {planned.gone} whose file is gone, {planned.skipped} answered with skip or unsure")
+        left_out = {"whose file is gone": planned.gone, "answered with skip or unsure": planned.skipped}
+        if any(left_out.values()):
+            say("Left out: " + ", ".join(f"{count} {why}" for why, count in left_out.items() if count))
         with Bar() as bar:
             done = export_labels(
                 opened, out, format_name, wanted, progress=lambda count: bar.show(count, planned.images), **options

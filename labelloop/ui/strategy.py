@@ -78,7 +78,7 @@ def _who_chose(live: Live, broken: Sequence[BadStrategy]) -> str:
     said = f"**{plain(live.ran)}** chose the images that come next"
     if live.ran == live.project.settings.strategy:
         return f"{said}."
-    if live.notice not in (None, " ".join(str(problem) for problem in broken)):
+    if live.notice not in (None, "\n".join(str(problem) for problem in broken)):
         return f"{said}, because {wanted} could not."
     return f"{said}: {wanted} needs a model, and the first one comes once two classes have labels."
 
