@@ -145,7 +145,9 @@ def fit_weighted(X: Floats, index: Ints, weights: Matrix, counts: Matrix) -> tup
         scale = 1.0
     X /= DTYPE(scale)
     weight, bias = _fit_in_row_space(X, index, share, float((share**2 / counts).sum()) / C)
-    sharpen = _sharpen(X @ weight.T.astype(DTYPE) + bias.astype(DTYPE), index, share)
+    with one_thread():  # two would end in other digits, and still be awake while images are scored
+        logits = X @ weight.T.astype(DTYPE) + bias.astype(DTYPE)
+    sharpen = _sharpen(logits, index, share)
     weight *= sharpen / scale
     return weight, sharpen * bias - weight @ mean
 
