@@ -281,7 +281,7 @@ def test_next_says_when_nothing_is_left(project):
     with Project(project) as opened:
         for image in opened.catalog.images():
             opened.unsure(image)
-    assert run("next", project).stderr == "Nothing is left to answer.\n"
+    assert run("next", project).stderr == "Nothing to label: all is answered, or the strategy offers none.\n"
 
 
 def test_next_in_words_and_with_a_strategy(project):

@@ -215,6 +215,16 @@ def test_what_cannot_be_predicted_is_an_error_in_words_and_leaves_nothing(taught
     run("predict", taught.folder, strangers, "--error", "0", code=2)
 
 
+def test_where_no_image_can_be_read_it_is_said_why(taught, tmp_path):
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "leaf.jpg").write_bytes(b"no image")
+    ran = CliRunner().invoke(main, ["predict", str(taught.folder), str(tmp_path / "others")])
+    assert ran.exit_code == 1
+    assert "Files that cannot be used: 1" in ran.stderr
+    assert "leaf.jpg" in ran.stderr
+    assert f"there is no image in {tmp_path / 'others'} that can be read" in ran.stderr
+
+
 def test_without_the_file_of_the_fine_tuned_model_it_says_how_to_go_on(taught, strangers):
     taught.put_features_in_charge("fine-tune-1", "resnet18", "models/fine-tune-1/model.safetensors")
     said = run("predict", taught.folder, strangers, code=1).stderr

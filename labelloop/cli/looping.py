@@ -106,12 +106,10 @@ def next_command(project: Path, n: int, strategy: str | None, given: Sequence[st
             click.echo(f"{row['file']}\t{row['reason']}")
     for problem in problems:  # another one of that name may have run instead
         say(str(problem))
-    if len(rows) < n:
-        say(f"{len(rows)} of the {n} images asked for are left." if rows else "Nothing is left to answer.")
+    if 0 < len(rows) < n:
+        say(f"{len(rows)} of the {n} images asked for are left.")
     elif not rows:
-        say(
-            "Nothing to label: all is answered, nothing is embedded yet (labelloop embed), or the strategy offers none."
-        )
+        say("Nothing to label: all is answered, or the strategy offers none.")
 
 
 def _settings(project: Project, strategy: str | None, given: Sequence[str]) -> dict[str, Value] | None:

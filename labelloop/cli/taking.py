@@ -52,9 +52,14 @@ def predict(project: Path, folder: Path, out: Path | None, error: float, verbose
     labelloop predict leaves ~/new-photos --out new.csv --error 0.01
     """
     problems: list[str] = []
-    with Project(project) as opened, _place(opened, out) as file, Bar() as bar:
-        answered = write_table(opened, folder, file, error, progress=bar.show, on_problem=problems.append, announce=say)
-    _say_problems(problems, verbose)
+    with Project(project) as opened, _place(opened, out) as file:
+        try:
+            with Bar() as bar:
+                answered = write_table(
+                    opened, folder, file, error, progress=bar.show, on_problem=problems.append, announce=say
+                )
+        finally:  # where not one image can be read, they are why
+            _say_problems(problems, verbose)
     click.echo(answered.summary, err=out is None)
 
 

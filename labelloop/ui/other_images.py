@@ -17,7 +17,7 @@ from labelloop.ui.plain import plain, show_error
 from labelloop.ui.typed import path_in
 from labelloop.ui.words import count
 
-ERRORS = (0.01, 0.02, 0.05, 0.1)  # shares of the sure ones that may be wrong
+ERRORS, USUAL = (0.01, 0.02, 0.05, 0.1), 0.05  # shares of the sure ones that may be wrong
 PROBLEMS_SHOWN = 3
 
 
@@ -39,14 +39,14 @@ def ask(place: Callable[[], str]) -> Wish | None:
         "How many of the sure ones may be wrong",
         ERRORS,
         format_func=lambda share: f"{100 * share:.0f} %",
-        default=0.05,
+        default=USUAL,
         required=True,
         key="others error",
         help='The other images are marked "ask a person". Answers to images of the exam decide.',
     )
     out = place()
     pressed = st.button("Let the model answer", icon=":material/table:", disabled=not (folder and out))
-    return Wish(Path(folder).expanduser(), out, error or 0.05) if pressed else None
+    return Wish(Path(folder).expanduser(), out, error or USUAL) if pressed else None
 
 
 def write(project: Project, wish: Wish) -> str | None:
