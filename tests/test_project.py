@@ -170,6 +170,27 @@ def test_an_old_project_may_be_opened_by_many_at_once(oldest):
         assert list(pool.map(open_it, range(8))) == [0] * 8
 
 
+def test_a_file_that_another_holds_for_a_moment_is_waited_for(oldest):
+    other = sqlite3.connect(oldest / "project.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # SQLite does not change a file to WAL then, and does not wait until it can
+    after = threading.Timer(0.3, other.rollback)
+    after.start()
+    with Project(oldest) as project:
+        assert project.db.conn.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    after.join()
+    other.close()
+
+
+def test_a_file_that_another_holds_for_good_is_not_called_damaged(oldest, monkeypatch):
+    monkeypatch.setattr("labelloop.project.database.BUSY_SECONDS", 0.2)
+    other = sqlite3.connect(oldest / "project.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(ProjectError, match="Another program has held it"):
+        Project(oldest)
+    other.rollback()
+    other.close()
+
+
 # -- the log --------------------------------------------------------------------------------------------------------
 
 

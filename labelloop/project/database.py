@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ def connect(path: Path) -> Database:
     try:
         # One thread uses it, but whichever collects the garbage may be the one to close it.
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA fullfsync=ON")  # a Mac's plain fsync leaves it in the disk's own memory
         connection.execute("PRAGMA foreign_keys=ON")
@@ -30,8 +31,23 @@ def connect(path: Path) -> Database:
     return Database(connection)
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Write ahead from now on. Two that change a file to it both find it locked, and SQLite does not wait for that."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
+
+
 def way_on(error: str) -> str:
     """What to do about a file that cannot be opened."""
+    if "locked" in error:
+        return f"Another program has held it for {BUSY_SECONDS:.0f} s: close that and try again, nothing is lost."
     if any(words in error for words in ("disk I/O error", "disk is full")):  # even to read, SQLite writes beside it
         return (
             "The disk is full or cannot be written: free some space and try again, nothing that was saved is lost. "
