@@ -38,6 +38,7 @@ class Board:
     embedded: Bools  # (n,)
     features_name: str
     last_event: int = 0
+    merged: dict[int, int] = field(default_factory=dict)  # of classes: index → index of the one it is part of
     _graph: Graph | None = field(default=None, repr=False)
 
     def apply(self, project: Project, events: Iterable[Event]) -> None:
@@ -59,6 +60,12 @@ class Board:
             times[image_id - 1] = count
         self.label, self.state, self.times, self.bulk = label, state, times, bulk
         self.last_event = max(event.id or 0 for event in events)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many labels each class has; one that was merged into another is not among them."""
+        n = np.bincount(self.label[self.label >= 0], minlength=len(self.classes))
+        return {name: int(n[k]) for k, name in enumerate(self.classes) if k not in self.merged}
 
     @property
     def to_learn_from(self) -> Ints:
@@ -111,6 +118,7 @@ class Board:
 def read_board(project: Project, *, features: str | None = None) -> Board:
     """Read everything once, with the set of features in charge unless another is named."""
     last_event = project.log.last_id()  # first: the images it is about are there by then
+    merged = project.merged
     held_out, gone = project.catalog.flags()
     n = len(held_out)
     label, state, times, bulk = np.full(n, -1), np.full(n, NONE), np.full(n, 0), np.full(n, False)
@@ -122,7 +130,8 @@ def read_board(project: Project, *, features: str | None = None) -> Board:
         times[image_id - 1] = count
     name = features or project.features_in_charge["name"]
     values, embedded = read_features(project.features_folder(name), n)
-    return Board(project.classes, held_out, gone, label, state, times, bulk, values, embedded, name, last_event)
+    classes = project.classes
+    return Board(classes, held_out, gone, label, state, times, bulk, values, embedded, name, last_event, merged)
 
 
 def read_features(folder: Path, n: int) -> tuple[Floats, Bools]:

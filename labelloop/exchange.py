@@ -54,7 +54,7 @@ class Taken:
     unchanged: int = 0  # had this label already
     changed: int = 0  # had another label, which stays in the log
     new_classes: list[str] = field(default_factory=list)
-    renamed: dict[str, str] = field(default_factory=dict)  # the file's name of a class: what it is called by now
+    renamed: dict[str, str] = field(default_factory=dict)  # the file's name of a class: the one it is by now
     not_held_out: int = 0  # the file calls them test, here they are learned from
 
 
@@ -143,9 +143,9 @@ def import_labels(project: Project, path: str | Path, format_name: str, *, by: s
     """Take labels from a file or folder into the log: all of them or, on any error, none.
 
     Images are found by the hash of their bytes; by name only where the file holds none. Who, when and how are kept as
-    the file says; classes that are new are added, and one that was renamed here is known by its first name. A label
-    that differs from the one there is becomes the newest event; the old one stays in the log; so with notes. Raises
-    BadInput naming files that are not in the project.
+    the file says; classes that are new are added, and one that was renamed or merged here is known by its first name.
+    A label that differs from the one there is becomes the newest event; the old one stays in the log; so with notes.
+    Raises BadInput naming files that are not in the project.
     """
     found = list(formats.get(format_name).read(Path(path).expanduser()))
     if not found:
@@ -283,11 +283,15 @@ class _Names:
 
 
 def _class_indices(project: Project, found: list[Record], taken: Taken) -> dict[str, int]:
-    """The index of every class by its key; new ones are added, and one that was renamed is known by its first name."""
-    present = {class_key(name): k for k, name in enumerate(project.classes)}
+    """The index of every class by its key; new ones are added.
+
+    One that was renamed is known by its first name, one that was merged by both, as the class it is part of.
+    """
+    names, merged = project.classes, project.merged
+    present = {class_key(name): k for k, name in enumerate(names) if k not in merged}
     first = [class_key(name) for name in project.first_names]
-    former = {key: k for k, key in enumerate(first) if first.count(key) == 1}
-    names = project.classes
+    former = {key: merged.get(k, k) for k, key in enumerate(first) if first.count(key) == 1}
+    former |= {class_key(names[k]): target for k, target in merged.items()}
     for record in found:
         for name in (record.label, record.suggestion):
             if name is None or class_key(name) in present:

@@ -214,10 +214,11 @@ class Live:
             worker.resume(self.project)
 
     def _follow_features(self) -> bool:
-        """Take in new images, new features, or another set of features; True when there is more to learn from."""
+        """Take in new images, merged classes, new or other features; True when there is something to learn anew."""
         board, project = self.board, self.project
         name, n = project.features_in_charge["name"], len(project.catalog)
-        if (name, n, project.catalog.count_gone()) != (board.features_name, len(board.label), int(board.gone.sum())):
+        now = name, n, project.catalog.count_gone(), project.merged
+        if now != (board.features_name, len(board.label), int(board.gone.sum()), board.merged):
             self.board = read_board(project)
             self.unreadable = len(project.catalog.problems())
             return True

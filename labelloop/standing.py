@@ -16,18 +16,24 @@ from labelloop.metrics import ENOUGH
 from labelloop.project import Project
 
 
+def classes_now(project: Project) -> dict[str, Any]:
+    """The classes by index, for JSON. One that was merged goes by the name of the class it is part of."""
+    names, merged = project.classes, project.merged
+    shown = [names[merged.get(index, index)] for index in range(len(names))]
+    return {"classes": shown, "first_names": list(project.first_names), "merged": merged}
+
+
 def standing(project: Project, board: Board, learned: Learned | None) -> dict[str, Any]:
     """For JSON. An accuracy is in it only when enough held-out images were answered."""
-    classes, labels = project.classes, board.label[board.label >= 0]
+    labels = board.label[board.label >= 0]
     exam = learned.exam if learned is not None else None
     known = exam if exam is not None and exam.enough else None
     return {
-        "classes": list(classes),
-        "first_names": list(project.first_names),
+        **classes_now(project),
         "images": int((~board.gone).sum()),
         "embedded": int((board.embedded & ~board.gone).sum()),
         "labeled": len(labels),
-        "counts": np.bincount(labels, minlength=len(classes)).tolist(),
+        "counts": np.bincount(labels, minlength=len(board.classes)).tolist(),
         "unsure": int((board.state == UNSURE).sum()),
         "flagged": len(project.log.flagged()),
         "exam": {

@@ -537,6 +537,18 @@ def test_export_refuses_in_words(project, photos, tmp_path):
     assert not (tmp_path / "a.csv").exists()
 
 
+def test_classes_are_merged_and_taken_apart(photos, tmp_path):
+    project = tmp_path / "p"
+    run("init", project, photos, "--classes", "red,blue,bleu", "--backbone", "embedded")
+    first, second = sorted(photos.rglob("*.png"))[:2]
+    run("label", project, first, "bleu")
+    merged = run("classes", project, "--merge", "bleu", "blue").stdout
+    assert merged == "     0  red\n     1  blue\n        bleu was merged into blue\n"
+    assert as_json("status", project)["labels"] == {"red": 0, "blue": 1}
+    assert "'bleu' was merged into 'blue': take that one" in error("label", project, second, "bleu")
+    assert as_json("classes", project, "--unmerge", "bleu") == {"red": 0, "blue": 0, "bleu": 1}
+
+
 def test_import_adds_classes_and_names_strangers(project, tmp_path):
     table = tmp_path / "in.csv"
     table.write_text("file_name,label\nred/0.png,blue\nred/1.png,red\n")
@@ -549,7 +561,7 @@ def test_import_adds_classes_and_names_strangers(project, tmp_path):
     with Project(project) as opened:
         learned = sum(not opened.catalog.image(opened.catalog.find(f"red/{k}.png")).held_out for k in (2, 3))
     said = run("import", project, table, "--format", "csv").stdout
-    assert "red is scarlet here: the class was renamed\n" in said
+    assert "red is scarlet here: the class was renamed or merged\n" in said
     assert f"{learned} images that the file calls test are not held out here: " in said
     table.write_text("file_name,label\nstranger.png,red\n")
     assert "stranger.png" in error("import", project, table, "--format", "csv")

@@ -267,6 +267,18 @@ def test_a_class_that_was_renamed_since_is_known_by_its_first_name(answered, tmp
     assert (answered.classes, answered.log.last_id()) == (("scarlet", "blue"), last)
 
 
+def test_a_class_that_was_merged_since_is_known_as_the_one_it_is_part_of(answered, tmp_path):
+    export_labels(answered, tmp_path / "labels.csv", "csv")
+    answered.rename_class("red", "rde")
+    answered.merge_class("rde", "blue")
+    taken = import_labels(answered, tmp_path / "labels.csv", "csv")
+    assert (taken.unchanged, taken.new_classes, taken.renamed) == (30, [], {"red": "blue"})
+    assert {record.label for record in records(answered)} == {"blue"}
+    name = answered.catalog.image(1).name
+    (tmp_path / "labels.csv").write_text(f"file_name,label,suggestion\n{name},RDE,red\n")
+    assert import_labels(answered, tmp_path / "labels.csv", "csv").unchanged == 1
+
+
 def test_a_first_name_that_is_a_class_by_now_means_that_class(project, tmp_path):
     project.rename_class("red", "scarlet")
     project.rename_class("blue", "red")

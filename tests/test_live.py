@@ -510,6 +510,23 @@ def test_a_swap_of_features_is_taken_in(live):
     assert live.learned is not None
 
 
+def test_merged_classes_are_one_to_the_model_at_once(live):
+    red, blue = first_of_each(live)
+    for image_id in (red, blue):
+        label(live, image_id)
+    live.project.add_class("crimson")
+    more = live.take("tab", [], 1)[0].image_id
+    label(live, more, "crimson")
+    live.project.merge_class("crimson", "red")
+    label(live, live.take("tab", [], 1)[0].image_id, "blue")
+    assert live.board.counts == {"red": 2, "blue": 2}
+    assert live.board.label[more - 1] == 0
+    assert live.learned.probabilities[:, 2].max() == 0
+    live.project.unmerge_class("crimson")
+    label(live, live.take("tab", [], 1)[0].image_id, "blue")
+    assert live.board.counts == {"red": 1, "blue": 3, "crimson": 1}
+
+
 def test_a_new_class_is_on_the_board_at_once(live):
     for image_id in first_of_each(live):
         label(live, image_id)

@@ -155,6 +155,8 @@ def test_the_oldest_schema_is_brought_up_to_date_with_its_answers(oldest):
     with Project(oldest) as project:
         assert project.jobs.get(1).event is None
         assert [(e.image_id, e.class_index, e.by) for e in project.log.answers()] == [(1, 1, "ann")]
+        project.merge_class("b", "a")
+        assert [row["label"] for row in project.db["labels"].rows] == ["a"]
         assert not steps.pending(project.db)
 
 
@@ -586,6 +588,63 @@ def test_a_class_gets_another_name_and_its_answers_go_by_it(project):
     with pytest.raises(BadInput, match="Crimson, blue"):
         project.rename_class("red", "pink")
     assert project.classes == ("Crimson", "blue")
+
+
+def test_two_classes_become_one_and_two_again(project):
+    project.add_class("bleu")
+    project.label(1, "bleu")
+    project.label(2, "blue")
+    said = [(event.image_id, event.class_index) for event in project.log.since()]
+    assert project.merge_class("BLEU", "blue") == 1
+    project.log.append(
+        [Event(image_id=3, kind="label", class_index=2, suggestion=2)]
+    )  # a page that has not heard of it
+    project.label(4, "blue")
+    assert [(e.image_id, e.class_index, e.suggestion) for e in project.log.since()] == [
+        (1, 1, None), (2, 1, None), (3, 1, 1), (4, 1, None),
+    ]  # fmt: skip
+    assert [e.class_index for e in project.log.answers()] == [e.class_index for e in project.log.latest(9)] == [1] * 4
+    assert [row["label"] for row in project.db["labels"].rows] == ["blue"] * 4
+    assert (project.classes, project.merged) == (("red", "blue", "bleu"), {2: 1})
+    with pytest.raises(BadInput, match="class 'bleu' was merged into 'blue': take that one"):
+        project.label(5, "bleu")
+    assert project.unmerge_class("bleu") == 2
+    assert [e.class_index for e in project.log.answers()] == [2, 1, 2, 1]
+    assert said == [(1, 2), (2, 1)]
+    assert [row["label"] for row in project.db["labels"].rows] == ["bleu", "blue", "bleu", "blue"]
+
+
+def test_what_was_merged_goes_along_when_its_class_is_merged(project):
+    for name in ("bleu", "azure"):
+        project.add_class(name)
+    project.label(1, "bleu")
+    project.merge_class("bleu", "blue")
+    project.merge_class("blue", "azure")
+    assert project.merged == {1: 3, 2: 3}
+    assert project.log.answers()[0].class_index == 3
+    project.unmerge_class("blue")
+    assert project.merged == {2: 3}
+
+
+def test_merging_what_cannot_be_merged_changes_nothing(project):
+    project.add_class("bleu")
+    project.merge_class("bleu", "blue")
+    for name, into, why in (
+        ("blue", "BLUE", "are one class"),
+        ("blue", "pink", "there is no class 'pink'. The classes are: red, blue$"),
+        ("bleu", "red", "'bleu' was merged into 'blue'"),
+        ("blue", "bleu", "'bleu' was merged into 'blue'"),
+    ):
+        with pytest.raises(BadInput, match=why):
+            project.merge_class(name, into)
+    for name in ("Bleu", "blue"):  # not as a new name of another class, while it may come back
+        with pytest.raises(BadInput):
+            project.rename_class("red", name)
+        with pytest.raises(BadInput):
+            project.add_class(name)
+    with pytest.raises(BadInput, match="'red' was not merged into another class; these were: bleu"):
+        project.unmerge_class("red")
+    assert project.merged == {2: 1}
 
 
 def test_classes_are_only_added(project):

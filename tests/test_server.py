@@ -276,7 +276,12 @@ def test_a_new_class(page):
     def add(name):
         return page.post(f"{page.base}/classes", content=json.dumps({"name": name}), headers=HEADERS)
 
-    assert add("green").json() == {"classes": ["red", "blue", "green"], "class": 2}
+    assert add("green").json() == {
+        "classes": ["red", "blue", "green"],
+        "first_names": ["red", "blue", "green"],
+        "merged": {},
+        "class": 2,
+    }
     assert add("RED").status_code == add(" ").status_code == 400
 
 
@@ -284,10 +289,33 @@ def test_a_class_gets_another_name(page):
     def rename(index, name):
         return page.post(f"{page.base}/classes/{index}", content=json.dumps({"name": name}), headers=HEADERS)
 
-    assert rename(0, "crimson").json() == {"classes": ["crimson", "blue"], "class": 0}
+    assert rename(0, "crimson").json() == {
+        "classes": ["crimson", "blue"],
+        "first_names": ["red", "blue"],
+        "merged": {},
+        "class": 0,
+    }
     state = page.get(f"{page.base}/state").json()
     assert (state["classes"], state["first_names"]) == (["crimson", "blue"], ["red", "blue"])
     assert rename(0, "Blue").status_code == rename(1, " ").status_code == rename(2, "pink").status_code == 400
+
+
+def test_two_classes_become_one(page):
+    def merge(index, into):
+        content = json.dumps({"into": into})
+        return page.post(f"{page.base}/classes/{index}/merge", content=content, headers=HEADERS)
+
+    page.live.project.add_class("rde")
+    assert merge(2, 0).json() == {
+        "classes": ["red", "blue", "red"],
+        "first_names": ["red", "blue", "rde"],
+        "merged": {"2": 0},
+        "class": 0,
+    }
+    assert page.get(f"{page.base}/state").json()["merged"] == {"2": 0}
+    for index, into in ((0, 0), (2, 1), (1, 2), (0, 7), (7, 0), (1, "0"), (1, None), (1, -1)):
+        assert merge(index, into).status_code == 400
+    assert page.live.project.merged == {2: 0}
 
 
 def test_pictures_go_by_id_alone(page):

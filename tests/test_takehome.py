@@ -155,6 +155,20 @@ def test_a_class_without_labels_never_comes_out_and_leaves_no_infinity(project, 
     assert json.loads((out / "config.json").read_text())["classes_without_labels"] == ["never"]
 
 
+def test_a_class_that_was_merged_is_no_class_of_the_model(make_project, photos, tiny, tmp_path):
+    project = make_project(photos, classes=("rde", "red", "blue"), backbone=TINY, weights=str(tiny), held_out=0.4)
+    taught(project)
+    project.label(1, "rde")
+    project.merge_class("rde", "red")
+    taken = export_model(project, tmp_path / "out", announce=silent)
+    assert (taken.classes, taken.compared) == (("red", "blue"), 8)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["classes"], config["classes_without_labels"]) == (["red", "blue"], [])
+    at_home = predict.Model(tmp_path / "out", "cpu")
+    for path, proba in of_labelloop(project).items():
+        assert at_home.probabilities(path).numpy() == pytest.approx(proba[1:], abs=TOLERANCE), path.name
+
+
 def test_the_config_says_how_good_it_is_and_on_what_that_rests(make_project, photos, tiny, tmp_path):
     for k in range(40):
         draw(photos / "red" / f"more_{k}.png", (200 - k, 7, k))

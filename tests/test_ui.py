@@ -517,6 +517,17 @@ def test_files_that_cannot_be_read_are_listed(make_project: Callable[..., Projec
     assert table["File"].tolist() == ["**broken**.jpg"]
 
 
+def test_merged_classes_are_taken_apart(labeled: Project) -> None:
+    labeled.add_class("rde")
+    labeled.merge_class("rde", "red")
+    app = run("progress", labeled)
+    assert "**rde** was merged into **red**" in [text.value for text in app.markdown]
+    app.button(key="unmerge 3").click().run()
+    assert not app.exception
+    assert labeled.merged == {}
+    assert "unmerge 3" not in [button.key for button in app.button]
+
+
 # -- progress: the strategy panel --------------------------------------------------------------------------------------
 
 MINE = """

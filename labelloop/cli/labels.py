@@ -52,7 +52,7 @@ def status_of(project: Project) -> dict[str, Any]:
     """
     board = read_board(project)
     there = ~board.gone
-    counts = {name: int((board.label == index).sum()) for index, name in enumerate(board.classes)}
+    counts = board.counts
     models = [m for m in project.rounds.models() if m.in_charge and m.features == board.features_name]
     exam = exam_of(models[-1]) if models else Accuracy(0, 0, 0.0, 0.0, 1.0)
     return {
@@ -207,7 +207,7 @@ def import_command(project: Path, file: Path, format_name: str, by: str) -> None
     if taken.new_classes:
         click.echo(f"New classes: {', '.join(taken.new_classes)}")
     for name, present in taken.renamed.items():
-        click.echo(f"{name} is {present} here: the class was renamed")
+        click.echo(f"{name} is {present} here: the class was renamed or merged")
     if taken.not_held_out:
         click.echo(
             f"{taken.not_held_out} images that the file calls test are not held out here: labelloop decides that by "

@@ -124,27 +124,43 @@ def add(project: Path, folder: Path | None, old: Path | None, verbose: bool) -> 
 @project_argument
 @click.option("--add", "added", multiple=True, metavar="NAME", help="A new class; may be repeated.")
 @click.option("--rename", "renamed", nargs=2, multiple=True, metavar="OLD NEW", help="In all its answers, too.")
+@click.option("--merge", "merged", nargs=2, multiple=True, metavar="NAME INTO", help="One class out of two.")
+@click.option("--unmerge", "unmerged", multiple=True, metavar="NAME", help="Two classes again, each with its answers.")
 @json_option
-def classes(project: Path, added: tuple[str, ...], renamed: tuple[tuple[str, str], ...], as_json: bool) -> None:
+def classes(
+    project: Path,
+    added: tuple[str, ...],
+    renamed: tuple[tuple[str, str], ...],
+    merged: tuple[tuple[str, str], ...],
+    unmerged: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """The classes, in the order of their keys, and how many labels each has.
 
     \b
     labelloop classes leaves
     labelloop classes leaves --add septoria
     labelloop classes leaves --rename mildw mildew
+    labelloop classes leaves --merge powdery-mildew mildew
     """
     with Project(project) as opened:
         for old, new in renamed:
             opened.rename_class(old, new)
+        for name, into in merged:
+            opened.merge_class(name, into)
+        for name in unmerged:
+            opened.unmerge_class(name)
         for name in added:
             opened.add_class(name)
-        label = read_board(opened).label
-        counts = {name: int((label == index).sum()) for index, name in enumerate(opened.classes)}
+        counts, names = read_board(opened).counts, opened.classes
+        parts = [(names[index], names[target]) for index, target in opened.merged.items()]
     if as_json:
         print_json(counts)
         return
     for name, count in counts.items():
         click.echo(f"{count:>6}  {name}")
+    for name, into in parts:
+        click.echo(f"        {name} was merged into {into}")
 
 
 @click.command()

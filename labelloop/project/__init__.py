@@ -1,13 +1,14 @@
 """A project: a folder whose `project.db` holds all that a person made. The only package with SQL in it.
 
     settings    what the project was set up with        schema.py    tables, step by step
-    classes     names; none ever goes                   names.py, database.py (connections, transactions)
+    classes     names; none ever goes                   classes.py, names.py
     catalog     images and files                        catalog.py, image.py
     log         who answered what                       log.py
     rounds      what was chosen, what was measured      rounds.py
     jobs        background work                         jobs.py
     drop_ins    strategies of its own, gone with it     loop.load_strategies reads them
     folder      beside the images, never among them     place.py
+    db          connections, transactions               database.py
 
 `features/` and `thumbs/` beside the database can be deleted: they are made again. `models/` holds the weights of the
 fine-tuned model in charge: without them the next embedding says so and puts the pretrained backbone in charge again.
@@ -29,8 +30,9 @@ from typing import Any, SupportsIndex
 from sqlite_utils import Database
 
 from labelloop.errors import BadInput, ProjectError
+from labelloop.project import classes
 from labelloop.project.catalog import Catalog, Scan
-from labelloop.project.database import connect, now, writing
+from labelloop.project.database import connect, writing
 from labelloop.project.image import Image
 from labelloop.project.jobs import Job, Jobs
 from labelloop.project.log import Log
@@ -225,48 +227,48 @@ class Project:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names by index."""
-        return tuple(row["name"] for row in self.db.conn.execute("SELECT name FROM classes ORDER BY idx"))
+        """Class names by index. One that was merged into another keeps its place, and has no answers meanwhile."""
+        return classes.names_of(self.db)
 
     @property
     def first_names(self) -> tuple[str, ...]:
         """What each class was called when it was added; its key on the page comes from it."""
-        rows = self.db.conn.execute("SELECT coalesce(first_name, name) AS name FROM classes ORDER BY idx")
-        return tuple(row["name"] for row in rows)
+        return classes.first_names_of(self.db)
+
+    @property
+    def merged(self) -> dict[int, int]:
+        """Index of each class that was merged, and of the class that it is part of now."""
+        return classes.merged_of(self.db)
 
     def add_class(self, name: str) -> int:
         """Add a class; returns its index. Raises BadInput for an empty name or one that is there already."""
-        (name,) = clean_names([name])
-        with writing(self.db):
-            names = self.classes
-            clean_names([*names, name])
-            index = len(names)
-            self.db.conn.execute("INSERT INTO classes (idx, name, at) VALUES (?, ?, ?)", (index, name, now()))
-        return index
+        return classes.add(self.db, name)
 
     def rename_class(self, name: str, to: str) -> int:
         """Give a class another name; its answers, those in the log too, go by the new one. Returns its index.
 
         Raises BadInput when there is no such class, and for a new name that is empty or another class's.
         """
-        (to,) = clean_names([to])
-        with writing(self.db):
-            index = self.class_index(name)
-            clean_names([to if k == index else other for k, other in enumerate(self.classes)])
-            self.db.conn.execute(
-                "UPDATE classes SET name = ?, first_name = coalesce(first_name, name) WHERE idx = ?", (to, index)
-            )
-        return index
+        return classes.rename(self.db, name, to)
+
+    def merge_class(self, name: str, into: str) -> int:
+        """Make two classes one, called `into`: all answers of the first, later ones too, are read as answers of it.
+
+        Nothing in the log changes, so `unmerge_class` brings the first one back. Returns the index of `into`. Raises
+        BadInput when there is no such class, or they are one already.
+        """
+        return classes.merge(self.db, name, into)
+
+    def unmerge_class(self, name: str) -> int:
+        """Take a class that was merged apart again, with the answers given to it. Returns its index; raises BadInput.
+
+        Answers that were given to the other class since stay there.
+        """
+        return classes.unmerge(self.db, name)
 
     def class_index(self, name: str) -> int:
         """The index of a class by name (case does not matter); raises BadInput listing the names."""
-        names = self.classes
-        if not isinstance(name, str):
-            raise BadInput(f"class {name!r}: wanted a name. The classes are: {', '.join(names) or 'none yet'}")
-        found = [index for index, other in enumerate(names) if class_key(other) == class_key(name)]
-        if not found:
-            raise BadInput(f"there is no class {name!r}. The classes are: {', '.join(names) or 'none yet'}")
-        return found[0]
+        return classes.index_of(self.db, name)
 
     # -- answers -----------------------------------------------------------------------------------------------------
 

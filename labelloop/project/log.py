@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlite_utils import Database
 
 from labelloop.errors import BadInput
+from labelloop.project.classes import merged_of
 from labelloop.project.database import now, writing
 from labelloop.types import ANSWERS, Event
 
@@ -100,7 +101,7 @@ class Log:
         if image_ids is not None:
             sql += f" AND image_id IN ({', '.join(str(int(i)) for i in image_ids)})"
         rows = self._db().conn.execute(f"SELECT * FROM events WHERE id IN ({sql} GROUP BY image_id)", values)  # noqa: S608
-        return sorted((_event(row) for row in rows), key=lambda event: event.image_id)
+        return sorted(self._events(rows), key=lambda event: event.image_id)
 
     def before(self, answers: Sequence[Event]) -> dict[int, Event]:
         """What the live answer of each image would be if these, the present ones, were undone, where there is one."""
@@ -108,7 +109,7 @@ class Log:
         images = ", ".join(str(answer.image_id) for answer in answers)
         newest = f"{LIVE} AND image_id IN ({images}) AND id NOT IN ({ids}) GROUP BY image_id"
         rows = self._db().conn.execute(f"SELECT * FROM events WHERE id IN ({newest})", {"upto": FOREVER})  # noqa: S608
-        return {row["image_id"]: _event(row) for row in rows}
+        return {event.image_id: event for event in self._events(rows)}
 
     def times(self, *, upto: int | None = None, image_ids: Sequence[int] | None = None) -> dict[int, int]:
         """How often each image was given a label or "unsure" that was not undone; only images where that is so."""
@@ -166,8 +167,8 @@ class Log:
 
     def since(self, event_id: int = 0) -> Iterator[Event]:
         """Every event after `event_id`, oldest first."""
-        for row in self._db().conn.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (event_id,)):
-            yield _event(row)
+        rows = self._db().conn.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (event_id,))
+        yield from self._events(rows)
 
     def latest(self, n: int, *, by: str | None = None, answers_only: bool = False) -> list[Event]:
         """The newest n events, newest first; only live answers when `answers_only`."""
@@ -178,15 +179,22 @@ class Log:
         if by is not None:
             sql += " AND by = :by"
             values["by"] = by
-        return [_event(row) for row in self._db().conn.execute(f"{sql} ORDER BY id DESC LIMIT :n", values)]
+        return list(self._events(self._db().conn.execute(f"{sql} ORDER BY id DESC LIMIT :n", values)))
+
+    def _events(self, rows: Iterable[sqlite3.Row]) -> Iterator[Event]:
+        """Rows as they are meant by now: what was said of a class that was merged is about the other one."""
+        merged = merged_of(self._db())
+        return (_event(row, merged) for row in rows)
 
     def last_id(self) -> int:
         """The id of the newest event, 0 before the first."""
         return int(self._db().conn.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
 
 
-def _event(row: sqlite3.Row) -> Event:
+def _event(row: sqlite3.Row, merged: Mapping[int, int]) -> Event:
     values = {name: row[column] for name, column in zip(COLUMNS, SQL_COLUMNS, strict=True)}
+    for name in ("class_index", "suggestion"):
+        values[name] = merged.get(values[name], values[name])
     return Event(id=row["id"], **values)
 
 

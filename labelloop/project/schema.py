@@ -34,6 +34,21 @@ def m003_first_name_of_a_class(db: Database) -> None:
     db.conn.execute("ALTER TABLE classes ADD COLUMN first_name TEXT")
 
 
+@steps()
+def m004_merged_classes(db: Database) -> None:
+    """The class that another one is part of: what is said of the one is read as said of the other."""
+    db.conn.execute("ALTER TABLE classes ADD COLUMN merged_into INTEGER REFERENCES classes(idx)")
+    db.conn.execute("DROP VIEW labels")
+    db.conn.execute(LABELS)
+
+
+LABELS = """
+CREATE VIEW labels AS
+SELECT answers.image_id, classes.name AS label, source, by, answers.at, seconds, held_out
+FROM answers JOIN classes AS said ON said.idx = answers.class
+JOIN classes ON classes.idx = coalesce(said.merged_into, said.idx) JOIN images ON images.id = answers.image_id
+"""
+
 FIRST = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) ;;
 

@@ -23,6 +23,7 @@ from labelloop.live import Live
 from labelloop.server import desk
 from labelloop.server.items import Json, answered_items, items, reviewed, said
 from labelloop.server.pictures import SIZES, picture
+from labelloop.standing import classes_now
 from labelloop.types import Event
 from labelloop.ui.component import STATIC, static_version
 
@@ -197,18 +198,31 @@ def add_class(live: Live, request: Request, body: Json) -> Json:
     """POST: a new class."""
     index = live.project.add_class(_text(body["name"], 200))
     live.wake()
-    return {"classes": list(live.project.classes), "class": index}
+    return {**classes_now(live.project), "class": index}
 
 
 @json_route
 def rename_class(live: Live, request: Request, body: Json) -> Json:
     """POST: another name for a class."""
-    classes, index = live.project.classes, request.path_params["index"]
-    if index >= len(classes):
-        raise BadInput(f"there is no class {index}; there are {len(classes)}")
-    live.project.rename_class(classes[index], _text(body["name"], 200))
+    index = request.path_params["index"]
+    live.project.rename_class(_class_name(live, index), _text(body["name"], 200))
     live.wake()
-    return {"classes": list(live.project.classes), "class": index}
+    return {**classes_now(live.project), "class": index}
+
+
+@json_route
+def merge_class(live: Live, request: Request, body: Json) -> Json:
+    """POST: one class out of two."""
+    index = live.project.merge_class(_class_name(live, request.path_params["index"]), _class_name(live, body["into"]))
+    live.wake()
+    return {**classes_now(live.project), "class": index}
+
+
+def _class_name(live: Live, index: Any) -> str:
+    classes = live.project.classes
+    if not isinstance(index, int) or not 0 <= index < len(classes):
+        raise BadInput(f"there is no class {index}; there are {len(classes)}")
+    return classes[index]
 
 
 @json_route
@@ -264,6 +278,7 @@ def routes() -> list[Route]:
         Route("/ll/{key}/answers", answers, methods=["POST"]),
         Route("/ll/{key}/classes", add_class, methods=["POST"]),
         Route("/ll/{key}/classes/{index:int}", rename_class, methods=["POST"]),
+        Route("/ll/{key}/classes/{index:int}/merge", merge_class, methods=["POST"]),
         Route("/ll/{key}/jobs", jobs, methods=["POST"]),
         *(Route(f"/ll/{{key}}/{size}/{{image:int}}", image(size)) for size in SIZES),
     ]

@@ -98,7 +98,7 @@ def export_model(
             write_onnx(folder, TOLERANCE)
         (folder / "README.txt").write_text(readme(config, compared, onnx=onnx), encoding="utf-8")
     return Taken(
-        model.backbone.name, model.board.classes, model.learned.labels, model.learned.exam, compared, difference
+        model.backbone.name, tuple(model.board.counts), model.learned.labels, model.learned.exam, compared, difference
     )
 
 
@@ -129,15 +129,14 @@ def _write(folder: Path, model: InCharge) -> dict[str, Any]:
 def _config(
     model: InCharge, backbone: Backbone, model_args: dict[str, Any], preprocessing: dict[str, Any] | None
 ) -> dict[str, Any]:
-    exam, bias = model.learned.exam, model.learned.head.bias
+    exam, (_, bias) = model.learned.exam, _linear_layer(model)
+    classes = list(model.board.counts)
     versions = {name: importlib.metadata.version(name) for name in ("labelloop", "timm", "torch")}
     return {
         "backbone": backbone.name,
         "model_args": model_args,  # of timm.create_model, beside num_classes
-        "classes": list(model.board.classes),
-        "classes_without_labels": [
-            name for name, b in zip(model.board.classes, bias, strict=True) if not np.isfinite(b)
-        ],
+        "classes": classes,
+        "classes_without_labels": [name for name, b in zip(classes, bias, strict=True) if not np.isfinite(b)],
         "normalize_features": True,  # to length 1, between backbone and classifier
         "preprocessing": preprocessing,  # of timm.data.create_transform
         "open_for": backbone.size,  # pixels of a side that are looked at; a larger image is opened smaller
@@ -158,8 +157,8 @@ def _network(backbone: TimmBackbone, model: InCharge) -> dict[str, Tensor]:
     """Backbone and head as the tensors of one timm model."""
     import torch
 
-    head, state = model.learned.head, backbone.model.state_dict()
-    weight, bias = _finite(head.weight, head.bias)
+    state = backbone.model.state_dict()
+    weight, bias = _finite(*_linear_layer(model))
     whole = _with_classifier(backbone, len(bias))
     classifier = whole.get_classifier()  # type: ignore[operator]
     missing = set(whole.state_dict()) - set(state)
@@ -180,8 +179,18 @@ def _network(backbone: TimmBackbone, model: InCharge) -> dict[str, Tensor]:
 def _linear(model: InCharge) -> dict[str, Tensor]:
     import torch
 
-    weight, bias = _finite(model.learned.head.weight, model.learned.head.bias)
+    weight, bias = _finite(*_linear_layer(model))
     return {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
+
+
+def _linear_layer(model: InCharge) -> tuple[Floats, Floats]:
+    """Weight (c, d) and bias (c,) of the head, without classes that were merged into others."""
+    kept = _kept(model)
+    return model.learned.head.weight[kept], model.learned.head.bias[kept]
+
+
+def _kept(model: InCharge) -> list[int]:
+    return [index for index in range(len(model.board.classes)) if index not in model.board.merged]
 
 
 def _finite(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
@@ -238,13 +247,13 @@ def _compare(folder: Path, model: InCharge, paths: list[Path]) -> tuple[int, flo
     from labelloop.takehome import predict
 
     at_home = predict.Model(folder, "cpu")
-    compared, difference = 0, 0.0
+    compared, difference, kept = 0, 0.0, _kept(model)
     for path in paths:
         try:
             image = images.open_for(path, model.backbone.size)
         except BadInput:
             continue  # it is not about this image
-        expected = model.learned.head.predict_proba(model.backbone.embed([image]))[0]
+        expected = model.learned.head.predict_proba(model.backbone.embed([image]))[0, kept]
         compared += 1
         difference = max(difference, float(np.abs(expected - at_home.probabilities(path).numpy()).max()))
     if not compared:

@@ -96,7 +96,7 @@ def _filter(live: Live) -> Filter:
         key="sources",
         placeholder="given in any way",
     )
-    classes = right.multiselect("Classes", live.project.classes, key="classes", placeholder="all classes")
+    classes = right.multiselect("Classes", list(live.board.counts), key="classes", placeholder="all classes")
     no_flagged = st.checkbox("Leave flagged images out", key="no_flagged")
     return Filter(
         split=SPLITS[split or "All"],

@@ -253,13 +253,28 @@ def _curve(models: Sequence[Measured]) -> None:
 
 def _classes(live: Live) -> None:
     st.subheader("Labels of each class", anchor=False)
-    state = live.state()
-    if not state["classes"]:
+    counts = live.board.counts
+    if not counts:
         st.caption("There are no classes yet. Add the first one on the Label page.")
         return
-    many = len(state["classes"]) > MANY_CLASSES
+    many = len(counts) > MANY_CLASSES
     with st.container(height=330, border=False) if many else st.container():
-        st.altair_chart(class_bars(state["classes"], state["counts"]), alt="labels of each class")
+        st.altair_chart(class_bars(list(counts), list(counts.values())), alt="labels of each class")
+    _merged(live)
+
+
+def _merged(live: Live) -> None:
+    """Classes that were merged, each with a way back."""
+    names = live.project.classes
+    for index, target in live.project.merged.items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{plain(names[index])}** was merged into **{plain(names[target])}**")
+            if st.button(
+                "Take apart", key=f"unmerge {index}", help="Each gets back the answers that were given to it."
+            ):
+                live.project.unmerge_class(names[index])
+                live.wake()
+                st.rerun()
 
 
 def _runs(models: Sequence[Measured], learned: Learned | None) -> None:

@@ -47,6 +47,7 @@ class Project:
 
     classes: list[str] = field(default_factory=lambda: ["rust", "mildew", "healthy"])
     first_names: dict[int, str] = field(default_factory=dict)  # of classes that were renamed
+    merged: dict[int, int] = field(default_factory=dict)  # classes that are part of another
     images: int = 200
     names: dict[int, str] = field(default_factory=dict)
     folder: list[Path] = field(default_factory=list)
@@ -73,6 +74,11 @@ class Project:
     def answer(self, image: int) -> dict[str, Any] | None:
         newest = self.answers.get(image, [])
         return newest[-1] if newest else None
+
+    def classes_now(self) -> dict[str, Any]:
+        names = [self.classes[self.merged.get(k, k)] for k in range(len(self.classes))]
+        first = [self.first_names.get(k, name) for k, name in enumerate(self.classes)]
+        return {"classes": names, "first_names": first, "merged": self.merged}
 
     def labels(self) -> dict[int, int]:
         """The class of each labeled image."""
@@ -171,8 +177,7 @@ class Project:
         n = sum(self.is_exam(i) for i in labels)
         enough = n >= 20
         return {
-            "classes": self.classes, "images": self.images, "unreadable": 0,
-            "first_names": [self.first_names.get(i, name) for i, name in enumerate(self.classes)],
+            **self.classes_now(), "images": self.images, "unreadable": 0,
             "embedded": self.images if self.embedded is None else self.embedded,
             "open": self.images - len(kinds), "elsewhere": len(self.elsewhere),
             "labeled": len(labels), "counts": [list(labels.values()).count(k) for k in range(len(self.classes))],
@@ -253,7 +258,7 @@ def routes(project: Project) -> list[Any]:
         if not name or name in project.classes:
             return JSONResponse({"error": f"there is a class {name!r} already"}, 400)
         project.classes.append(name)
-        return JSONResponse({"classes": project.classes, "class": len(project.classes) - 1})
+        return JSONResponse({**project.classes_now(), "class": len(project.classes) - 1})
 
     async def rename(request: Request) -> Response:
         name, index = (await request.json())["name"].strip(), request.path_params["index"]
@@ -261,7 +266,14 @@ def routes(project: Project) -> list[Any]:
             return JSONResponse({"error": f"the class names {name!r} and {name!r} are the same"}, 400)
         project.first_names.setdefault(index, project.classes[index])
         project.classes[index] = name
-        return JSONResponse({"classes": project.classes, "class": index})
+        return JSONResponse({**project.classes_now(), "class": index})
+
+    async def merge(request: Request) -> Response:
+        index, into = request.path_params["index"], (await request.json())["into"]
+        project.merged[index] = into
+        for answers in project.answers.values():
+            answers[:] = [{**a, "class": into} if a.get("class") == index else a for a in answers]
+        return JSONResponse({**project.classes_now(), "class": into})
 
     async def jobs(request: Request) -> Response:
         project.job = {
@@ -302,6 +314,7 @@ def routes(project: Project) -> list[Any]:
         Route(f"{BASE}/reserve", reserve), Route(f"{BASE}/goodbye", goodbye, methods=["POST"]),
         Route(f"{BASE}/answers", answers, methods=["POST"]), Route(f"{BASE}/classes", classes, methods=["POST"]),
         Route(f"{BASE}/classes/{{index:int}}", rename, methods=["POST"]),
+        Route(f"{BASE}/classes/{{index:int}}/merge", merge, methods=["POST"]),
         Route(f"{BASE}/jobs", jobs, methods=["POST"]), Route(f"{BASE}/recent", recent), Route(f"{BASE}/review", review),
         Route(f"{BASE}/thumb/{{id:int}}", picture), Route(f"{BASE}/view/{{id:int}}", picture),
         Route(f"{BASE}/full/{{id:int}}", picture),

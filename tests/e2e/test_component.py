@@ -238,8 +238,7 @@ def test_classes_can_be_added_from_nothing(page: Page, stub: Stub) -> None:
     assert said(project) == [(1, "label", 1)]
 
 
-def test_a_class_gets_another_name(page: Page, stub: Stub, errors: Errors) -> None:
-    errors.expected.append("400 (Bad Request)")  # a name that is taken
+def test_a_class_gets_another_name(page: Page, stub: Stub) -> None:
     project = open_page(page, stub())
     press(page, "2")
     saved(page)
@@ -249,7 +248,9 @@ def test_a_class_gets_another_name(page: Page, stub: Stub, errors: Errors) -> No
     expect(page.get_by_label("new name of mildew")).to_have_value("mildew")
     page.keyboard.type("rust")
     press(page, "Enter")
-    expect(page.locator(".finder .message")).to_contain_text("are the same")
+    expect(page.locator(".finder .message")).to_have_text(
+        "There is a class “rust”. Enter merges “mildew” (1 label) into it; Esc does not."
+    )
     page.get_by_label("new name of mildew").fill("powdery mildew")
     press(page, "Enter")
     expect(page.locator(".finder")).to_be_hidden()
@@ -260,6 +261,45 @@ def test_a_class_gets_another_name(page: Page, stub: Stub, errors: Errors) -> No
     press(page, "Escape", "2")
     saved(page)
     assert said(project) == [(1, "label", 1), (2, "label", 1)]
+
+
+def test_two_classes_become_one(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub(classes=["rust", "mildew", "mildw"], exam_every=0))
+    press(page, "3", "2")
+    saved(page)
+    page.get_by_role("button", name="rename…").click()
+    page.keyboard.type("mildw")
+    press(page, "Enter")
+    page.get_by_label("new name of mildw").fill("Mildew")
+    press(page, "Enter", "Enter")
+    expect(page.locator(".toast")).to_have_text("mildw is mildew now; Progress takes them apart")
+    expect(page.locator(".class .name")).to_have_text(["rust", "mildew"])
+    expect(page.locator(".class .count")).to_have_text(["", "2"])
+    expect(page.locator('.strip [title$=": mildew"]')).to_have_count(2)
+    press(page, "3")  # fingers may still go there
+    saved(page)
+    assert said(project) == [(1, "label", 2), (2, "label", 1), (3, "label", 1)]
+    press(page, "ArrowLeft", "ArrowLeft", "ArrowLeft")
+    expect(page.locator(".badge")).to_have_text("answered: mildew")
+    expect(page.locator(".class.answered .name")).to_have_text("mildew")
+    press(page, "/")
+    page.keyboard.type("mil")
+    expect(page.locator(".finder .row .name")).to_have_text(["mildew"])
+
+
+def test_typing_on_takes_back_the_offer_to_merge(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub())
+    page.get_by_role("button", name="rename…").click()
+    page.keyboard.type("mil")
+    press(page, "Enter")
+    page.get_by_label("new name of mildew").fill("rust")
+    press(page, "Enter")
+    expect(page.locator(".finder .message")).to_contain_text("Enter merges")
+    page.keyboard.type("y")
+    expect(page.locator(".finder .message")).to_contain_text("a new name for")
+    press(page, "Enter")
+    expect(page.locator(".class .name")).to_have_text(["rust", "rusty", "healthy"])
+    assert (project.classes, project.merged) == (["rust", "rusty", "healthy"], {})
 
 
 def test_a_check_image_shows_no_suggestion(page: Page, stub: Stub) -> None:

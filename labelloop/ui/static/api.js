@@ -69,6 +69,10 @@ export class Api {
     return this.#post(`classes/${index}`, { name });
   }
 
+  mergeClass(index, into) {
+    return this.#post(`classes/${index}/merge`, { into });
+  }
+
   job(body) {
     return this.#post("jobs", body);
   }

@@ -10,6 +10,7 @@ const WORTH = 0.005; // a share below is shown as 0 %: not likely
 export class Legend {
   keys = [];
   #classes = [];
+  #signature = JSON.stringify([[], {}]); // of what the rows show
   #rows = [];
   #likely = [];
 
@@ -27,13 +28,18 @@ export class Legend {
     this.element = h("div", { class: "legend" }, this.top, this.list, this.invite, change);
   }
 
-  /** Builds the rows again when the classes changed. firstNames: before they were renamed; keys come from these. */
-  setClasses(classes, firstNames) {
-    if (classes.length === this.#classes.length && classes.every((name, i) => name === this.#classes[i])) return;
+  /**
+   * Builds the rows again when the classes changed. firstNames: before they were renamed; keys come from these.
+   * One that was merged into another has no row; its key is not given to others.
+   */
+  setClasses(classes, firstNames, merged) {
+    const signature = JSON.stringify([classes, merged]);
+    if (signature === this.#signature) return;
+    this.#signature = signature;
     this.#classes = [...classes];
     this.keys = keysFor(firstNames);
     this.#rows = classes.map((name, index) => this.#row(name, index));
-    this.list.replaceChildren(...this.#rows.map((row) => row.element));
+    this.list.replaceChildren(...this.#rows.filter(({ index }) => !(index in merged)).map((row) => row.element));
     this.#likely = Array.from({ length: classes.length > MANY ? LIKELY : 0 }, () => this.#row("", 0));
     this.top.replaceChildren(this.none, ...this.#likely.map((row) => row.element));
     this.top.hidden = !this.#likely.length;
@@ -112,11 +118,13 @@ export class Finder {
   #counts = [];
   #found = []; // class indices, then null for "add"
   #at = 0;
+  #merged = {};
   #wish = "pick"; // or "add", "rename"
   #renamed = null; // index of the class whose new name is being typed
+  #into = null; // index of the class that has this name already: Enter merges
   #opened = 0; // how often: a reply that comes after it was closed has nothing to close or choose any more
 
-  /** on: {pick(index), add(name) -> Promise<index>, rename(index, name) -> Promise, closed()} */
+  /** on: {pick(index), add(name) -> Promise<index>, rename(index, name), merge(index, into) -> Promise, closed()} */
   constructor(on) {
     this.on = on;
     this.input = h("input", {
@@ -128,7 +136,7 @@ export class Finder {
       "aria-expanded": "true",
       "aria-autocomplete": "list",
       "aria-controls": "found",
-      oninput: () => this.#look(),
+      oninput: () => this.#typed(),
       onkeydown: (event) => this.#key(event),
       onblur: () => this.close(),
     });
@@ -147,12 +155,14 @@ export class Finder {
     return !this.element.hidden;
   }
 
-  open({ classes, keys, counts, wish = "pick" }) {
+  open({ classes, merged, keys, counts, wish = "pick" }) {
     this.#classes = classes;
+    this.#merged = merged;
     this.#keys = keys;
     this.#counts = counts;
     this.#wish = wish;
     this.#renamed = null;
+    this.#into = null;
     this.#opened++;
     this.input.value = "";
     this.input.placeholder = ASKS[wish];
@@ -176,7 +186,8 @@ export class Finder {
     const isAdding = this.#wish === "add";
     const rank = (name) => (name.startsWith(text) ? 0 : name.includes(text) ? 1 : 2);
     const ranked = this.#classes.map((name, index) => [rank(name.toLowerCase()), index]);
-    const matches = ranked.filter(([place]) => place < 2).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    const isThere = ([place, index]) => place < 2 && !(index in this.#merged);
+    const matches = ranked.filter(isThere).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     this.#found = this.#renamed !== null || (isAdding && !typed) ? [] : matches.map(([, index]) => index);
     const isKnown = this.#classes.some((name) => name.toLowerCase() === text);
     if (isAdding && typed && !isKnown) this.#found.unshift(null);
@@ -214,7 +225,8 @@ export class Finder {
     if (move) {
       this.#at = Math.max(0, Math.min(this.#found.length - 1, this.#at + move));
       this.#draw();
-    } else if (event.key === "Enter" && this.#renamed !== null) this.#rename();
+    } else if (event.key === "Enter" && this.#into !== null) this.#merge();
+    else if (event.key === "Enter" && this.#renamed !== null) this.#rename();
     else if (event.key === "Enter" && this.#found.length) this.#choose(this.#found[this.#at]);
     else if (event.key === "Escape") this.close();
     else return;
@@ -270,17 +282,44 @@ export class Finder {
     this.#renamed = index;
     this.input.value = this.#classes[index];
     this.input.setAttribute("aria-label", `new name of ${this.#classes[index]}`);
-    setText(this.message, `a new name for “${this.#classes[index]}”, in all its answers: Enter, or Esc`);
-    this.#look();
+    this.#typed();
     this.input.select();
   }
 
-  async #rename() {
+  #typed() {
+    this.#into = null;
+    if (this.#renamed !== null)
+      setText(this.message, `a new name for “${this.#classes[this.#renamed]}”, in all its answers: Enter, or Esc`);
+    this.#look();
+  }
+
+  /** A name that another class has: both are one class then, if that is meant. */
+  #rename() {
     const name = this.input.value.trim();
-    const opened = this.#opened;
+    const [index, before] = [this.#renamed, this.#classes[this.#renamed]];
     if (!name) return;
+    const other = this.#classes.findIndex(
+      (one, k) => k !== index && !(k in this.#merged) && one.toLowerCase() === name.toLowerCase(),
+    );
+    if (other < 0) {
+      this.#change(() => name !== before && this.on.rename(index, name));
+      return;
+    }
+    this.#into = other;
+    const n = this.#counts[index] || 0;
+    const labels = n === 1 ? "1 label" : `${n} labels`;
+    const into = this.#classes[other];
+    setText(this.message, `There is a class “${into}”. Enter merges “${before}” (${labels}) into it; Esc does not.`);
+  }
+
+  #merge() {
+    this.#change(() => this.on.merge(this.#renamed, this.#into));
+  }
+
+  async #change(change) {
+    const opened = this.#opened;
     try {
-      if (name !== this.#classes[this.#renamed]) await this.on.rename(this.#renamed, name);
+      await change();
     } catch (error) {
       if (this.#isStill(opened)) setText(this.message, error.message);
       return;

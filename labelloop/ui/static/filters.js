@@ -19,7 +19,7 @@ const ORDER = [
 
 export class Filters {
   value = { show: "all", class: null, order: "new" };
-  #classes = [];
+  #signature = "";
 
   constructor(changed) {
     this.changed = changed;
@@ -40,17 +40,16 @@ export class Filters {
       this.byClass,
       h("span", { class: "tail" }, this.total, this.order),
     );
-    this.setClasses([]);
+    this.setClasses([], {});
     this.#mark();
   }
 
-  setClasses(classes) {
-    const isSame = classes.length === this.#classes.length && classes.every((name, i) => name === this.#classes[i]);
-    if (isSame && this.byClass.options.length) return;
-    this.#classes = [...classes];
-    this.byClass.replaceChildren(
-      ...options([["", "One class…"], ...classes.map((name, index) => [String(index), name])]),
-    );
+  /** merged: by index, classes that are part of another; there is nothing to show of them. */
+  setClasses(classes, merged) {
+    const there = classes.map((name, index) => [String(index), name]).filter(([index]) => !(index in merged));
+    if (JSON.stringify(there) === this.#signature) return;
+    this.#signature = JSON.stringify(there);
+    this.byClass.replaceChildren(...options([["", "One class…"], ...there]));
     this.byClass.value = this.value.class === null ? "" : String(this.value.class);
   }
 

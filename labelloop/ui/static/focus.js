@@ -222,7 +222,8 @@ function elsewhere({ elsewhere: n }) {
 }
 
 function done(state) {
-  const rows = state.classes.map((name, index) =>
+  const own = state.classes.map((name, index) => [name, index]).filter(([, index]) => !(index in state.merged));
+  const rows = own.map(([name, index]) =>
     h(
       "li",
       { "--hue": hue(index) },

@@ -103,6 +103,7 @@ class Labeler {
       pick: (index) => this.#act("label", new Event("found"), index),
       add: (name) => session.addClass(name),
       rename: (index, name) => this.#rename(index, name),
+      merge: (index, into) => this.#merge(index, into),
       closed() {},
     });
     this.focus = new Focus(session, api, {
@@ -176,7 +177,7 @@ class Labeler {
   #draw() {
     const { session } = this;
     const isFocus = this.view === "focus";
-    this.legend.setClasses(session.classes, session.firstNames);
+    this.legend.setClasses(session.classes, session.firstNames, session.merged);
     this.element.dataset.view = this.view;
     this.toGrid.setAttribute("aria-pressed", String(!isFocus));
     this.focus.element.hidden = !isFocus;
@@ -220,8 +221,9 @@ class Labeler {
     this.finder.close(); // it may still wait for a new class, which is not for the next image
     if (action !== "undo") this.#refused = "";
     if (this.#common(action)) return;
-    if (this.view === "focus") this.#actOnImage(action, event, index);
-    else this.many.act(action, event, index);
+    const meant = this.session.merged[index] ?? index; // the key of a class that was merged
+    if (this.view === "focus") this.#actOnImage(action, event, meant);
+    else this.many.act(action, event, meant);
   }
 
   #common(action) {
@@ -304,14 +306,20 @@ class Labeler {
   }
 
   #find(wish) {
-    const { classes, state } = this.session;
-    this.finder.open({ classes, keys: this.legend.keys, counts: state?.counts ?? [], wish });
+    const { classes, merged, state } = this.session;
+    this.finder.open({ classes, merged, keys: this.legend.keys, counts: state?.counts ?? [], wish });
   }
 
   async #rename(index, name) {
     const before = this.session.classes[index];
     await this.session.renameClass(index, name);
     this.toast.say(`${before} is now ${this.session.classes[index]}`);
+  }
+
+  async #merge(index, into) {
+    const before = this.session.classes[index];
+    const target = await this.session.mergeClass(index, into);
+    this.toast.say(`${before} is ${this.session.classes[target]} now; Progress takes them apart`);
   }
 
   async #train() {

@@ -45,7 +45,7 @@ export class Many {
 
   /** Shows the newest truth; asks for more images when all of these have an answer. */
   show() {
-    this.filters.setClasses(this.session.classes);
+    this.filters.setClasses(this.session.classes, this.session.merged);
     this.grid.refresh();
     if (!this.isReview && this.grid.items.every((item) => item.answer)) this.grid.again();
   }

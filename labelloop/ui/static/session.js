@@ -90,6 +90,11 @@ export class Session {
     return this.state?.first_names ?? [];
   }
 
+  /** Of classes that were merged: index -> index of the one it is part of. It goes by that one's name in `classes`. */
+  get merged() {
+    return this.state?.merged ?? {};
+  }
+
   /** Whether the server cannot be asked, or lets a whole flight of answers wait. */
   get isAway() {
     return Boolean(this.trouble?.lost || this.outbox.trouble?.lost || this.outbox.isLate);
@@ -176,6 +181,13 @@ export class Session {
 
   async renameClass(index, name) {
     return this.#knowClasses(await this.#api.renameClass(index, name));
+  }
+
+  /** Two classes are one from now on. Returns its index. */
+  async mergeClass(index, into) {
+    const target = this.#knowClasses(await this.#api.mergeClass(index, into));
+    this.#schedule(AFTER_ANSWER); // then the counts are known
+    return target;
   }
 
   async train() {
@@ -276,15 +288,31 @@ export class Session {
   /** Takes in the server's state; a reply that was under way when a class was added has not heard of it. */
   #know(state) {
     if (state.classes.length < this.classes.length)
-      Object.assign(state, { classes: this.classes, first_names: this.firstNames });
+      Object.assign(state, { classes: this.classes, first_names: this.firstNames, merged: this.merged });
+    const hadMerged = JSON.stringify(this.merged);
     this.state = state;
+    if (JSON.stringify(this.merged) !== hadMerged) this.#meanMerged();
   }
 
   #knowClasses(reply) {
-    const first_names = reply.classes.map((name, index) => this.firstNames[index] ?? name);
-    if (this.state) Object.assign(this.state, { classes: reply.classes, first_names });
+    const { classes, merged } = reply;
+    const first_names = classes.map((name, index) => this.firstNames[index] ?? name);
+    if (this.state) Object.assign(this.state, { classes, first_names, merged });
+    this.#meanMerged();
     this.#on.changed();
     return reply.class;
+  }
+
+  /** What is known here of a class that was merged is about the one it is part of. */
+  #meanMerged() {
+    const now = (index) => this.merged[index] ?? index;
+    for (const item of this.#items.values()) {
+      if (item.answer?.kind === "label") item.answer = { ...item.answer, class: now(item.answer.class) };
+      item.suggestion = now(item.suggestion);
+      const probs = new Map();
+      for (const [index, p] of item.probs ?? []) probs.set(now(index), (probs.get(now(index)) ?? 0) + p);
+      item.probs = [...probs].sort((a, b) => b[1] - a[1]);
+    }
   }
 
   #take(reply) {
