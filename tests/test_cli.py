@@ -549,6 +549,23 @@ def test_classes_are_merged_and_taken_apart(photos, tmp_path):
     assert as_json("classes", project, "--unmerge", "bleu") == {"red": 0, "blue": 0, "bleu": 1}
 
 
+def test_an_answer_says_which_round_chose_its_image(project, photos):
+    embed_here(project)
+    run("next", project, "-n", 1, "--strategy", "random")
+    chosen = as_json("next", project, "-n", 4, "--strategy", "k_center")
+    for row in chosen:
+        run("label", project, row["file"], "red")
+    names = {row["file"] for row in chosen}
+    other = next(path for path in sorted(photos.rglob("*.png")) if str(path) not in names)
+    with Project(project) as opened:
+        assert [(e.round, e.strategy) for e in opened.log.since()] == [(r["round"], r["strategy"]) for r in chosen]
+        assert {e.round for e in opened.log.since()} == {2}
+        opened.db.execute("DELETE FROM picks WHERE image_id = ?", [opened.catalog.find(other)])
+        last = opened.log.last_id()
+        run("label", project, other, "red")
+        assert [(e.round, e.strategy) for e in opened.log.since(last)] == [(None, None)]
+
+
 def test_import_adds_classes_and_names_strangers(project, tmp_path):
     table = tmp_path / "in.csv"
     table.write_text("file_name,label\nred/0.png,blue\nred/1.png,red\n")

@@ -130,13 +130,15 @@ def _settings(project: Project, strategy: str | None, given: Sequence[str]) -> d
 def label(project: Path, file: Path, name: str, by: str) -> None:
     """Answer one image: FILE is a CLASS. It is on disk when the command ends, and an open app sees it.
 
+    If the image was chosen, by labelloop next or in the app, the log says in which round and by which strategy.
+
     \b
     labelloop label leaves ~/photos/IMG_2.jpg rust
     """
     with Project(project) as opened:
         image_id = opened.catalog.find(file)
         before = in_words(opened, image_id)
-        event_id = opened.label(image_id, name, by=by)
+        event_id = opened.label(opened.rounds.newest_pick(image_id) or image_id, name, by=by)
         click.echo(f"{event_id}: {opened.catalog.image(image_id).name} is {in_words(opened, image_id)} (was: {before})")
 
 

@@ -60,6 +60,14 @@ class Rounds:
                 [(round, start + k, p.image_id, p.strategy, p.score, p.reason) for k, p in enumerate(picks)],
             )
 
+    def newest_pick(self, image_id: int) -> Pick | None:
+        """The last choice of an image, with its round; None if it was never chosen. The suggestion is not stored."""
+        newest = (
+            "SELECT round, strategy, score, reason FROM picks WHERE image_id = ? ORDER BY round DESC, rank DESC LIMIT 1"
+        )
+        row = self._db().conn.execute(newest, (image_id,)).fetchone()
+        return None if row is None else Pick(image_id=image_id, **dict(row))
+
     def last(self) -> int:
         """The number of the newest round, 0 before the first."""
         return int(self._db().conn.execute("SELECT coalesce(max(id), 0) FROM rounds").fetchone()[0])

@@ -307,7 +307,7 @@ export class Finder {
     }
     this.#into = other;
     const n = this.#counts[index] || 0;
-    const labels = n === 1 ? "1 label" : `${n} labels`;
+    const labels = `${n || "no"} ${n === 1 ? "label" : "labels"}`;
     const into = this.#classes[other];
     setText(this.message, `There is a class “${into}”. Enter merges “${before}” (${labels}) into it; Esc does not.`);
   }
