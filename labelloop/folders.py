@@ -51,7 +51,7 @@ def labels_from_folders(project: Project, *, by: str = "") -> FromFolders:
 
 
 def _add_classes(project: Project, names: Iterable[str]) -> list[str]:
-    different = {class_key(name): name for name in sorted(names, reverse=True) if _is_text(name)}
+    different = {class_key(name): name for name in sorted(names, reverse=True) if is_text(name)}
     if len(different) < 2:
         found = f"only one folder, {next(iter(different.values()))!r}" if different else "no folders"
         raise BadInput(f"the images lie in {found}; wanted at least two, each called like its class")
@@ -60,5 +60,6 @@ def _add_classes(project: Project, names: Iterable[str]) -> list[str]:
     return list(project.classes)
 
 
-def _is_text(name: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)  # bytes of a name that are no text
+def is_text(name: str) -> bool:
+    """Whether the name of a file is text: bytes that are none come as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

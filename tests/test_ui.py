@@ -18,11 +18,12 @@ from streamlit.util import calc_hash
 from streamlit.web.server.app_discovery import discover_asgi_app
 
 from labelloop import worker
+from labelloop.errors import BadInput
 from labelloop.project import Measured, Project
 from labelloop.server import PROJECT_VARIABLE, desk
 from labelloop.train import recipe
 from labelloop.types import Event, Settings
-from labelloop.ui import charts, typed, words
+from labelloop.ui import charts, choose_folder, typed, words
 from labelloop.ui.plain import plain
 from tests.conftest import TINY, draw, embed_by_color, label_some, truth
 
@@ -164,6 +165,29 @@ def test_the_image_folder_is_looked_at_as_it_is_typed(photos: Path) -> None:
     assert app.text_input(key="new_folder").value == f"{photos / 'red'}-labels"
     fill(app, photos / "green")
     assert "is not there" in texts(app)
+
+
+def test_folders_are_listed_by_name_without_hidden_ones(tmp_path: Path) -> None:
+    tmp_path /= "photos"
+    for name in ("b", "A", ".hidden", "ä"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / os.fsdecode(b"\xff")).mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "to nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "to A").symlink_to(tmp_path / "A")
+    assert [folder.name for folder in choose_folder.folders_in(tmp_path)] == ["A", "b", "to A", "ä"]
+    for wrong in ("file", "gone"):
+        with pytest.raises(BadInput, match=f"{wrong} cannot be looked into .*. Choose another"):
+            choose_folder.folders_in(tmp_path / wrong)
+
+
+def test_looking_begins_where_the_typed_path_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "Pictures").mkdir()
+    assert choose_folder.nearest_folder(str(tmp_path / "Pictures")) == tmp_path / "Pictures"
+    assert choose_folder.nearest_folder("~/Pictures/leaves/2026") == tmp_path / "Pictures"
+    assert choose_folder.nearest_folder("") == tmp_path
+    assert list(choose_folder.places().items())[:2] == [("Home", tmp_path), ("Pictures", tmp_path / "Pictures")]
 
 
 def test_a_path_is_taken_in_the_quotation_marks_in_which_it_was_copied(photos: Path, at_once: None) -> None:

@@ -13,8 +13,8 @@ from labelloop.exchange import outside_images
 from labelloop.formats.files import new_file
 from labelloop.predicting import write_table
 from labelloop.project import Project
+from labelloop.ui.choose_folder import folder_field
 from labelloop.ui.plain import plain, show_error
-from labelloop.ui.typed import path_in
 from labelloop.ui.words import count
 
 ERRORS, USUAL = (0.01, 0.02, 0.05, 0.1), 0.05  # shares of the sure ones that may be wrong
@@ -32,9 +32,7 @@ class Wish:
 
 def ask(place: Callable[[], str]) -> Wish | None:
     """The fields; what was asked for when the button is pressed. `place` draws the one of where the table goes."""
-    folder = path_in(
-        st.text_input("Folder with them", key="others", placeholder="/home/anna/new-leaves", icon=":material/folder:")
-    )
+    folder = folder_field("Folder with them", "others", "/home/anna/new-leaves", icon=":material/folder:")
     error = st.segmented_control(
         "How many of the sure ones may be wrong",
         ERRORS,

@@ -16,6 +16,7 @@ from labelloop.project import Project, nothing_left_on_error
 from labelloop.server import desk
 from labelloop.types import Settings
 from labelloop.ui import visit
+from labelloop.ui.choose_folder import folder_field
 from labelloop.ui.plain import plain, show_error, show_path
 from labelloop.ui.typed import Seen, check_place, class_names, look_into, path_in, place_for, projects_near
 from labelloop.ui.words import EXAM, count
@@ -71,15 +72,7 @@ def _who() -> None:
 
 
 def _make() -> None:
-    images = path_in(
-        st.text_input(
-            "Folder with your images",
-            key="new_images",
-            live=True,
-            placeholder="/home/anna/leaves",
-            icon=":material/folder:",
-        )
-    )
+    images = folder_field("Folder with your images", "new_images", "/home/anna/leaves", icon=":material/folder:")
     seen = _look(images)
     classes, take_labels = _classes(seen)
     folder = _place(images)
@@ -226,7 +219,7 @@ def _open() -> None:
                 show_path("", path.parent)
             if st.button("Go on" if str(path) == current else "Open", key=f"open {path}"):
                 _enter(str(path))
-    typed = path_in(st.text_input("Project folder", key="open_folder", placeholder="/home/anna/leaves-labels"))
+    typed = folder_field("Project folder", "open_folder", "/home/anna/leaves-labels")
     if st.button("Open", key="open typed", disabled=not typed):
         _enter(typed)
 
@@ -252,7 +245,7 @@ def _more() -> None:
     with st.container(gap=None):
         for path in project.catalog.folders().values():
             show_path("", path)
-    typed = path_in(st.text_input("Another folder", key="more", live=True, placeholder="/home/anna/more-leaves"))
+    typed = folder_field("Another folder", "more", "/home/anna/more-leaves")
     if typed:
         _look(typed)
     if st.button("Look for new images", icon=":material/search:", help="In the folders above, and in this one."):

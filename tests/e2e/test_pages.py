@@ -187,6 +187,26 @@ def check_export(out: Path, project: Project) -> None:
     assert {(path.parent.relative_to(out).as_posix(), path.read_bytes()) for path in found} == wanted
 
 
+def test_the_folder_with_the_images_is_found_by_looking(page: Page, app: App, tmp_path: Path) -> None:
+    draw(tmp_path / HOSTILE.replace("/", "") / "field a" / "leaf.png", (1, 2, 3))
+    page.goto(app.url)
+    field = page.get_by_role("textbox", name="Folder with your images")
+    field.fill(str(tmp_path / "not there"))
+    page.get_by_role("button", name="Browse").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text(str(tmp_path), exact=True)).to_be_visible()
+    dialog.get_by_role("button", name="**b** <i>x<i>").click()
+    dialog.get_by_role("button", name="field a").click()
+    expect(dialog.get_by_text("No folders in here.")).to_be_visible()
+    expect(dialog.get_by_text("1 image in it")).to_be_visible()
+    dialog.get_by_role("button", name="Up").click()
+    expect(dialog.get_by_role("button", name="field a")).to_be_visible()
+    dialog.get_by_role("button", name="Take this folder").click()
+    expect(dialog).to_have_count(0)
+    expect(field).to_have_value(str(tmp_path / HOSTILE.replace("/", "")))
+    expect(page.get_by_text("1 image found")).to_be_visible()
+
+
 def test_in_a_narrow_window_figures_are_whole(page: Page, app: App, leaves: Path) -> None:
     begin(page, app, leaves)
     visit(page, "Progress")
