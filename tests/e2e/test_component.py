@@ -264,7 +264,8 @@ def test_a_class_gets_another_name(page: Page, stub: Stub) -> None:
 
 
 def test_two_classes_become_one(page: Page, stub: Stub) -> None:
-    project = open_page(page, stub(classes=["rust", "mildew", "mildw"], exam_every=0))
+    server = stub(classes=["rust", "mildew", "mildw"], exam_every=0)
+    project = open_page(page, server)
     press(page, "3", "2")
     saved(page)
     page.get_by_role("button", name="rename…").click()
@@ -285,6 +286,8 @@ def test_two_classes_become_one(page: Page, stub: Stub) -> None:
     press(page, "/")
     page.keyboard.type("mil")
     expect(page.locator(".finder .row .name")).to_have_text(["mildew"])
+    page.goto(f"{server.url}?mode=review")
+    expect(page.get_by_label("Class", exact=True).locator("option")).to_have_text(["One class…", "rust", "mildew"])
 
 
 def test_typing_on_takes_back_the_offer_to_merge(page: Page, stub: Stub) -> None:
@@ -801,6 +804,60 @@ def test_the_keyboard_shows_an_image_of_the_grid_large(page: Page, stub: Stub) -
     press(page, "Escape")
     expect(page.locator(".preview")).to_be_hidden()
     assert selected(page) == []
+
+
+def large(page: Page) -> Locator:
+    """The large image, once it is there."""
+    image = page.locator(".preview img")
+    expect(image).to_have_js_property("complete", value=True)
+    return image
+
+
+def test_keys_answer_the_image_that_is_large_and_no_other(page: Page, stub: Stub) -> None:
+    project = open_grid(page, stub(exam_every=0))
+    tile(page, 0).click()
+    tile(page, 1).click(modifiers=["Control"])
+    press(page, "ArrowRight", "Shift+Space")  # the third has the cursor, two others are selected
+    expect(large(page)).to_have_attribute("src", re.compile("/view/3$"))
+    press(page, "2")
+    expect(large(page)).to_have_attribute("src", re.compile("/view/4$"))
+    press(page, "ArrowRight")
+    expect(large(page)).to_have_attribute("src", re.compile("/view/5$"))
+    press(page, "u")
+    expect(large(page)).to_have_attribute("src", re.compile("/view/6$"))
+    press(page, "f", "Backspace")  # as everywhere: the last step, and the grid is there to show it
+    expect(page.locator(".preview")).to_be_hidden()
+    saved(page)
+    kinds = [(3, "label", 1), (5, "unsure", None), (6, "flag", None), (6, "unflag", None)]
+    assert said(project) == kinds
+    assert [one["source"] for one in project.log[:2]] == ["human", "human"]
+    assert selected(page) == [0, 1]
+
+
+def test_a_review_is_paged_through_and_corrected_in_large(page: Page, stub: Stub) -> None:
+    server = stub(exam_every=0)
+    for image in (1, 2, 3):
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": "label", "class": 0})
+    project = open_page(page, server, "?mode=review")
+    tile(page, 0).dblclick()
+    expect(page.locator(".preview figcaption")).to_have_text("field3/IMG_0003.jpgrust")
+    press(page, "ArrowRight")
+    expect(large(page)).to_have_attribute("src", re.compile("/view/2$"))
+    press(page, "3")
+    expect(page.locator(".preview figcaption b")).to_have_text("healthy")
+    expect(page.locator(".toast")).to_have_text("healthy")
+    saved(page)
+    assert said(project)[3:] == [(2, "label", 2)]
+    press(page, "Escape")
+    expect(page.locator(".preview")).to_be_hidden()
+
+
+def test_an_image_that_is_not_there_yet_is_not_answered_in_large(page: Page, stub: Stub) -> None:
+    project = open_grid(page, stub(exam_every=0))
+    page.route("**/view/2", lambda route: None)  # never comes
+    press(page, "ArrowRight", "ArrowRight", "Shift+Space", "1")
+    expect(page.locator(".toast")).to_have_text("wait for the image")
+    assert said(project) == []
 
 
 def test_enter_in_the_grid_takes_each_suggestion(page: Page, stub: Stub) -> None:

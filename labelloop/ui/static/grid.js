@@ -100,6 +100,30 @@ export class Grid {
     this.on.changed();
   }
 
+  /** The image so many steps from one that is looked at large; the cursor goes along. */
+  step(item, by) {
+    const index = this.items.indexOf(item);
+    return index < 0 ? item : this.#lookAt(index, Math.max(0, Math.min(this.items.length - 1, index + by)));
+  }
+
+  /** The next image without an answer after one that is looked at large, undefined after the last. */
+  nextOpen(item) {
+    const index = this.items.indexOf(item);
+    const next = this.items.findIndex((one, k) => k > index && !one.answer);
+    return next < 0 ? undefined : this.#lookAt(index, next);
+  }
+
+  #lookAt(from, to) {
+    if (this.selection.size === 1 && this.selection.has(from)) this.selection.clear(); // only the click that opened it
+    this.#cursorTo(to, false);
+    this.refresh();
+    return this.items[to];
+  }
+
+  get columns() {
+    return this.#columns;
+  }
+
   reveal(item) {
     const index = this.items.findIndex((one) => one.id === item.id);
     if (index >= 0) this.#scrollTo(index);

@@ -73,7 +73,7 @@ export const HELP = {
     ["S   U   F", "skip, unsure, flag"],
     ["N", "write a note"],
     ["Backspace or Z", "undo all of the last step"],
-    ["double click", "look at it large; also Shift+Space"],
+    ["double click", "look at it large; also Shift+Space. There ← → show the next one, and keys answer the one you see"],
     ["Esc", "select nothing"],
   ],
 };

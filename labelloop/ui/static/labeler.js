@@ -115,7 +115,9 @@ class Labeler {
       say: (answer, n) => this.#say(answer, n),
       toast: (text) => this.toast.say(text),
       note: (items) => this.note.open(items),
-      open: (item) => this.preview.open(api.view(item.id), item.name),
+      open: (item) => this.preview.open(api.view(item.id), item.name, this.#wordFor(item.answer)),
+      isSeen: () => this.preview.isSeen,
+      shut: () => this.preview.close(),
       changed: () => this.#drawSoon(),
       draw: () => this.#draw(),
     });
@@ -216,12 +218,14 @@ class Labeler {
   };
 
   #act(action, event, index) {
+    const meant = this.session.merged[index] ?? index; // the key of a class that was merged
+    if (this.preview.isOpen && this.many.actOnLarge(action, meant)) return;
     const panel = [this.help, this.preview].find((one) => one.isOpen);
-    if (panel) return panel.close();
+    panel?.close();
+    if (panel && !(panel === this.preview && action === "undo")) return;
     this.finder.close(); // it may still wait for a new class, which is not for the next image
     if (action !== "undo") this.#refused = "";
     if (this.#common(action)) return;
-    const meant = this.session.merged[index] ?? index; // the key of a class that was merged
     if (this.view === "focus") this.#actOnImage(action, event, meant);
     else this.many.act(action, event, meant);
   }
@@ -295,8 +299,13 @@ class Labeler {
   }
 
   #say(answer, n = 1) {
-    const word = answer.kind === "label" ? this.session.classes[answer.class] : SAID[answer.kind];
+    const word = this.#wordFor(answer);
     this.toast.say(n > 1 ? `${n} × ${word}` : word, answer.kind === "label" ? hue(answer.class) : null);
+  }
+
+  #wordFor(answer) {
+    if (!answer) return "";
+    return answer.kind === "label" ? (this.session.classes[answer.class] ?? "") : SAID[answer.kind];
   }
 
   #keepNote(items, text) {

@@ -10,8 +10,9 @@ const REVIEW_LOAD = 200;
 
 export class Many {
   trouble = null; // why the last images could not be had; until some can
+  #large = null; // the image that is looked at large
 
-  /** on: {say(answer, n), toast(text), note(items), open(item), changed(), draw()} */
+  /** on: {say(answer, n), toast(text), note(items), open(item), isSeen(), shut(), changed(), draw()} */
   constructor(session, api, isReview, on) {
     Object.assign(this, { session, api, isReview, on });
     this.said = h("p", { class: "grid-said", role: "status" });
@@ -23,7 +24,7 @@ export class Many {
       isMeant: (item) => isReview || !item.answer,
       on: {
         changed: () => this.#saySelected(),
-        open: on.open,
+        open: (item) => this.#enlarge(item),
         failed: (error) => this.#setTrouble(error),
         loaded: () => this.trouble && this.#setTrouble(null),
       },
@@ -58,9 +59,39 @@ export class Many {
     else if (action === "accept") this.#accept(items);
     else if (action === "flag") this.#flag(items);
     else if (action === "note") this.on.note(items);
-    else if (action === "open") this.on.open(this.grid.atCursor ?? items[0]);
+    else if (action === "open") this.#enlarge(this.grid.atCursor ?? items[0]);
     else this.#answer(items, action === "label" ? { kind: "label", class: index } : { kind: action });
     this.on.draw();
+  }
+
+  /** What a key means while one image is large: it is about that one. Returns whether it means something there. */
+  actOnLarge(action, index) {
+    const item = this.#large;
+    const { columns } = this.grid;
+    const steps = { left: -1, right: 1, up: -columns, down: columns };
+    if (action in steps) this.#enlarge(this.grid.step(item, steps[action]));
+    else if (action === "flag") this.#flag([item]);
+    else if (action === "label") this.#answerLarge(item, { kind: "label", class: index }, "human");
+    else if (action === "skip" || action === "unsure") this.#answerLarge(item, { kind: action }, "human");
+    else if (action === "accept" && !item.exam && (item.suggestion ?? null) !== null)
+      this.#answerLarge(item, { kind: "label", class: item.suggestion }, "accepted");
+    else return false;
+    return true;
+  }
+
+  #answerLarge(item, answer, source) {
+    if (!this.on.isSeen()) return this.on.toast("wait for the image");
+    this.session.answer([item], () => answer, { source });
+    this.on.say(answer, 1);
+    const next = this.isReview ? item : this.grid.nextOpen(item);
+    if (next) this.#enlarge(next);
+    else this.on.shut();
+    this.on.draw();
+  }
+
+  #enlarge(item) {
+    this.#large = item;
+    this.on.open(item);
   }
 
   #answer(items, answer) {

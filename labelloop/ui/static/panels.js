@@ -21,7 +21,7 @@ class Panel {
 
   /** Shows this; the arrow keys scroll it. */
   show(element) {
-    this.#before = this.element.getRootNode().activeElement;
+    if (!this.isOpen) this.#before = this.element.getRootNode().activeElement;
     this.element.replaceChildren(element);
     this.element.hidden = false;
     element.tabIndex = -1;
@@ -49,12 +49,22 @@ export class Help extends Panel {
 }
 
 export class Preview extends Panel {
+  #img = null;
+
   constructor() {
     super("preview", "One image, large");
   }
 
-  open(address, name) {
-    this.show(h("figure", {}, h("img", { src: address, alt: name }), h("figcaption", { text: name })));
+  /** answer: what was said of it, "" for nothing. */
+  open(address, name, answer) {
+    this.#img = h("img", { src: address, alt: name });
+    const caption = h("figcaption", {}, h("span", { class: "name", text: name }), answer && h("b", { text: answer }));
+    this.show(h("figure", {}, this.#img, caption));
+  }
+
+  /** Whether the image itself is there, not only its place. */
+  get isSeen() {
+    return this.isOpen && this.#img.complete && this.#img.naturalWidth > 0;
   }
 }
 
