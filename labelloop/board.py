@@ -14,7 +14,7 @@ import numpy as np
 
 from labelloop.features import FeatureStore
 from labelloop.project import Project
-from labelloop.types import Bools, Event, Floats, Ints
+from labelloop.types import Bools, Event, Floats, Ints, Names
 
 if TYPE_CHECKING:
     from labelloop.train.neighbours import Graph
@@ -34,6 +34,8 @@ class Board:
     state: Ints  # (n,) NONE, LABEL, UNSURE or SKIP
     times: Ints  # (n,) how often a label or "unsure" was given and not undone
     bulk: Bools  # (n,) whether the newest answer was given to many images at once
+    event: Ints  # (n,) the id of the newest answer in the log, or 0
+    by: Names  # (n,) who gave it, "" where that is not known
     features: Floats  # (n, d), memory-mapped
     embedded: Bools  # (n,)
     features_name: str
@@ -50,16 +52,18 @@ class Board:
         rows = np.array(changed) - 1
         # Requests read the old ones meanwhile.
         label, state, times, bulk = self.label.copy(), self.state.copy(), self.times.copy(), self.bulk.copy()
-        label[rows], state[rows], times[rows], bulk[rows] = -1, NONE, 0, False
+        event, by = self.event.copy(), self.by.copy()
+        label[rows], state[rows], times[rows], bulk[rows], event[rows], by[rows] = -1, NONE, 0, False, 0, ""
         for answer in project.log.answers(image_ids=changed):
             row = answer.image_id - 1
             state[row] = STATES[answer.kind]
             label[row] = -1 if answer.class_index is None else answer.class_index
-            bulk[row] = answer.source == "bulk"
+            bulk[row], event[row], by[row] = answer.source == "bulk", answer.id or 0, answer.by
         for image_id, count in project.log.times(image_ids=changed).items():
             times[image_id - 1] = count
         self.label, self.state, self.times, self.bulk = label, state, times, bulk
-        self.last_event = max(event.id or 0 for event in events)
+        self.event, self.by = event, by
+        self.last_event = max(one.id or 0 for one in events)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -122,16 +126,18 @@ def read_board(project: Project, *, features: str | None = None) -> Board:
     held_out, gone = project.catalog.flags()
     n = len(held_out)
     label, state, times, bulk = np.full(n, -1), np.full(n, NONE), np.full(n, 0), np.full(n, False)
+    event, by = np.full(n, 0), np.full(n, "", object)
     for answer in project.log.answers(upto=last_event):
-        state[answer.image_id - 1] = STATES[answer.kind]
-        label[answer.image_id - 1] = -1 if answer.class_index is None else answer.class_index
-        bulk[answer.image_id - 1] = answer.source == "bulk"
+        row = answer.image_id - 1
+        state[row] = STATES[answer.kind]
+        label[row] = -1 if answer.class_index is None else answer.class_index
+        bulk[row], event[row], by[row] = answer.source == "bulk", answer.id or 0, answer.by
     for image_id, count in project.log.times(upto=last_event).items():
         times[image_id - 1] = count
     name = features or project.features_in_charge["name"]
     values, embedded = read_features(project.features_folder(name), n)
-    classes = project.classes
-    return Board(classes, held_out, gone, label, state, times, bulk, values, embedded, name, last_event, merged)
+    answers = (label, state, times, bulk, event, by)
+    return Board(project.classes, held_out, gone, *answers, values, embedded, name, last_event, merged)
 
 
 def read_features(folder: Path, n: int) -> tuple[Floats, Bools]:

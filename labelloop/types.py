@@ -19,6 +19,7 @@ from labelloop.errors import BadInput, NeedsModel
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+Names = NDArray[np.object_]  # of str
 Array = TypeVar("Array", bound=NDArray[Any])
 
 Kind = Literal["label", "unsure", "skip", "flag", "unflag", "note", "undo"]

@@ -176,3 +176,17 @@ def test_the_board_knows_which_answers_were_given_to_many_images_at_once(embedde
     board.apply(embedded, embedded.log.since(board.last_event))
     assert (np.flatnonzero(board.bulk) + 1).tolist() == [a]
     np.testing.assert_array_equal(board.bulk, read_board(embedded).bulk)
+
+
+def test_the_board_knows_who_gave_the_newest_answer_and_when(embedded):
+    (a, b, c, *_), _ = split(embedded)
+    board = read_board(embedded)
+    for image_id, by in ((a, "ann"), (b, "bob"), (c, "ann"), (a, "bob")):  # events 1 to 4
+        label(embedded, image_id, "red", by=by)
+    board.apply(embedded, embedded.log.since(board.last_event))
+    assert [(board.event[i - 1], board.by[i - 1]) for i in (a, b, c)] == [(4, "bob"), (2, "bob"), (3, "ann")]
+    embedded.log.append([Event(image_id=i, kind="undo") for i in (a, b)])
+    board.apply(embedded, embedded.log.since(board.last_event))
+    for one in (board, read_board(embedded)):
+        assert [(one.event[i - 1], one.by[i - 1]) for i in (a, b, c)] == [(1, "ann"), (0, ""), (3, "ann")]
+        assert one.event.sum() == 4

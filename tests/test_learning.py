@@ -20,6 +20,8 @@ def board(label: np.ndarray, held_out: np.ndarray, X: np.ndarray) -> Board:
         state=np.where(label >= 0, LABEL, NONE),
         times=(label >= 0).astype(int),
         bulk=np.zeros(n, bool),
+        event=(label >= 0).astype(int),
+        by=np.full(n, "", object),
         features=X,
         embedded=np.ones(n, bool),
         features_name="base",

@@ -241,16 +241,32 @@ def test_the_review_filters_and_orders(page):
     assert page.get(f"{page.base}/review", params={"show": "nonsense"}).status_code == 400
 
 
+def test_the_review_reads_neither_the_log_nor_the_features_of_all_labels(page, monkeypatch):
+    """With 100,000 answers either took longer than all the rest."""
+    answered(page)
+    assert all(len(item["neighbours"]) == (0 if item["exam"] else 3) for item in recent(page, "ann"))
+    page.live.close()
+    for name in ("order", "answers", "times"):
+        monkeypatch.setattr(page.live.project.log, name, None)
+    items = page.get(f"{page.base}/review").json()["items"]
+    assert [item["id"] for item in items] == list(truth(page.live.project))[::-1]
+    assert {len(item["neighbours"]) for item in items} == {0}
+
+
+def recent(page, by):
+    return page.get(f"{page.base}/recent", params={"by": by}).json()["items"]
+
+
 def test_recent_answers_of_one_person(page):
     send(page, label(1, 5))
     send(page, label(1, 6), client="other tab", by="ben")
-    assert [item["id"] for item in page.get(f"{page.base}/recent", params={"by": "ann"}).json()["items"]] == [5]
+    assert [item["id"] for item in recent(page, "ann")] == [5]
 
 
 def test_recent_answers_come_with_what_an_undo_needs(page):
     send(page, label(1, 5, 0), label(2, 6, 0), client="ben's tab", by="ben")
     send(page, label(1, 6, 1), label(2, 7, 1), {"seq": 3, "image": 5, "kind": "unsure"})
-    items = page.get(f"{page.base}/recent", params={"by": "ann"}).json()["items"]
+    items = recent(page, "ann")
     red, blue = ({"kind": "label", "class": k} for k in (0, 1))
     assert [(one["id"], one["event"], one["answer"], one["before"]) for one in items] == [
         (5, 5, {"kind": "unsure"}, red),

@@ -43,14 +43,15 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
     }
     if show not in filters:
         raise BadInput(f"there is no filter {show!r}; there are {', '.join(filters)}")
-    wanted = set((np.flatnonzero(filters[show]()) + 1).tolist())
+    rows = np.flatnonzero(filters[show]())
     if order == "doubt" and learned is not None:
         p = learned.probabilities[np.arange(len(labeled)), board.label]
         # Unsure and skipped ones first; the exam last, for the order must not tell what the model says of it.
-        sure = np.where(board.held_out, 1.0, np.where(labeled, p, 0.0))
-        return sorted(wanted, key=lambda i: sure[i - 1])
-    when = live.project.log.order()
-    return sorted(wanted, key=lambda i: when.get(i, 0), reverse=order != "old")
+        key = np.where(board.held_out, 1.0, np.where(labeled, p, 0.0))
+    else:
+        key = board.event if order == "old" else -board.event
+    ids: list[int] = (rows[np.argsort(key[rows], kind="stable")] + 1).tolist()
+    return ids
 
 
 def model_for(board: Board, learned: Learned | None) -> Learned | None:
@@ -97,12 +98,16 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Js
     return shown
 
 
-def answered_items(live: Live, image_ids: Sequence[int]) -> list[Json]:
-    """Answered images with what the model would say now; for held-out ones it stays hidden."""
+def answered_items(live: Live, image_ids: Sequence[int], *, with_neighbours: bool) -> list[Json]:
+    """Answered images with what the model would say now; for held-out ones it stays hidden.
+
+    Neighbours are for a few images: they take long where there are many labels.
+    """
     board, learned = live.board, model_for(live.board, live.learned)
-    near = nearest_labeled(board, np.array(image_ids, dtype=int) - 1)
+    rows = np.array(image_ids, dtype=int) - 1
+    near = [alike for alike, _ in nearest_labeled(board, rows)] if with_neighbours else [[] for _ in rows]
     picks = []
-    for image_id, (alike, _) in zip(image_ids, near, strict=True):
+    for image_id, alike in zip(image_ids, near, strict=True):
         row = image_id - 1
         if board.held_out[row]:
             picks.append(Pick(image_id=image_id, strategy=EXAM, reason=EXAM_REASON, held_out=True))

@@ -177,7 +177,7 @@ def recent(live: Live, request: Request, body: Json) -> Json:
     events = live.project.log.latest(n, by=by, answers_only=True)
     before = live.project.log.before(events)
     told = [{"answer": said(event), "event": event.id, "before": said(before.get(event.image_id))} for event in events]
-    shown = answered_items(live, [event.image_id for event in events])
+    shown = answered_items(live, [event.image_id for event in events], with_neighbours=True)
     return {"items": [item | more for item, more in zip(shown, told, strict=True)]}
 
 
@@ -187,7 +187,7 @@ def review(live: Live, request: Request, body: Json) -> Json:
     wanted = request.query_params
     found = reviewed(live, wanted.get("show", "all"), wanted.get("class"), wanted.get("order", "new"))
     offset, n = int(wanted.get("offset", 0)), min(int(wanted.get("n", 200)), 500)
-    return {"total": len(found), "items": answered_items(live, found[offset : offset + n])}
+    return {"total": len(found), "items": answered_items(live, found[offset : offset + n], with_neighbours=False)}
 
 
 # -- classes and jobs ------------------------------------------------------------------------------------------------
