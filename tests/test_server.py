@@ -241,6 +241,66 @@ def test_the_review_filters_and_orders(page):
     assert page.get(f"{page.base}/review", params={"show": "nonsense"}).status_code == 400
 
 
+def test_the_review_finds_images_by_their_paths_and_by_who_answered(page):
+    """The even images are in red/, the odd ones in blue/; ann answers 01 to 04, and bob takes 02 over."""
+    number = {image.name[-6:-4]: image.id for image in page.live.project.catalog.images().values()}
+    one, two, three, four = (number[f"{k:02}"] for k in (1, 2, 3, 4))
+    send(page, label(1, one, 1), label(2, two, 0), {"seq": 3, "image": three, "kind": "unsure"}, label(4, four, 0))
+    send(page, label(1, two, 0), {"seq": 2, "image": one, "kind": "flag"}, client="other tab", by="bob")
+    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+
+    def ids(**wanted):
+        reply = page.get(f"{page.base}/review", params=wanted).json()
+        assert reply["total"] == len(reply["items"])
+        assert reply["people"] == ["ann", "bob"]
+        return [item["id"] for item in reply["items"]]
+
+    assert ids() == [two, four, three, one]
+    assert ids(find="BLUE/ img") == [three, one]
+    assert ids(find="BLUE/ img", order="old") == [one, three]
+    assert ids(find="blue", show="unsure") == [three]
+    assert ids(find="blue", show="flagged") == [one]
+    assert ids(find="_0", show="class", **{"class": 0}) == [two, four]
+    assert ids(find="img_05") == []  # it is there, but has no answer
+    assert (ids(by="ann"), ids(by="bob"), ids(by="eve"), ids(by="")) == ([four, three, one], [two], [], [])
+    assert ids(by="ann", find="red", order="old") == [four]
+    assert ids(by="bob", show="flagged") == []
+    assert page.get(f"{page.base}/review", params={"find": "x" * 201}).status_code == 400
+
+
+def test_answers_that_nobody_put_a_name_to_are_somebodys_too(page):
+    send(page, label(1, 5), by="")
+    send(page, label(1, 6), client="other tab", by="Ann")
+    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    reply = page.get(f"{page.base}/review", params={"by": ""}).json()
+    assert (reply["people"], [item["id"] for item in reply["items"]]) == (["", "Ann"], [5])
+
+
+@pytest.mark.parametrize("wanted", [{}, {"find": "img", "by": "ann", "show": "flagged"}])
+def test_a_review_asks_the_database_as_often_for_many_images_as_for_few(page, wanted):
+    answered(page)
+    send(page, *({"seq": 100 + k, "image": k, "kind": "flag"} for k in range(1, 41)))
+    asked, original = [], type(page.live.project).db.fget
+
+    def traced(self):
+        db = original(self)
+        db.conn.set_trace_callback(asked.append if self is page.live.project else None)
+        return db
+
+    def ask(n):
+        asked.clear()
+        assert len(page.get(f"{page.base}/review", params={**wanted, "n": n}).json()["items"]) == n
+        return len(asked)
+
+    page.live.close()
+    ask(1)  # the paths are read once
+    type(page.live.project).db = property(traced)
+    try:
+        assert ask(1) == ask(40) <= 8
+    finally:
+        type(page.live.project).db = property(original)
+
+
 def test_the_review_reads_neither_the_log_nor_the_features_of_all_labels(page, monkeypatch):
     """With 100,000 answers either took longer than all the rest."""
     answered(page)

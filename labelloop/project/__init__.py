@@ -3,6 +3,7 @@
     settings    what the project was set up with        schema.py    tables, step by step
     classes     names; none ever goes                   classes.py, names.py
     catalog     images and files                        catalog.py, image.py
+    paths       images by what is typed                 paths.py
     log         who answered what                       log.py
     rounds      what was chosen, what was measured      rounds.py
     jobs        background work                         jobs.py
@@ -37,6 +38,7 @@ from labelloop.project.image import Image
 from labelloop.project.jobs import Job, Jobs
 from labelloop.project.log import Log
 from labelloop.project.names import class_key, clean_names
+from labelloop.project.paths import Paths
 from labelloop.project.place import check_image_folder, is_in_use, nothing_left_on_error
 from labelloop.project.rounds import Measured, Rounds
 from labelloop.project.schema import bring_up_to_date
@@ -92,6 +94,7 @@ class Project:
         self.settings = self._read_settings()
         self.token: str = self._values().get("token", "")  # tells it from others that were in this folder before
         self.catalog = Catalog(lambda: self.db, self.settings.held_out)
+        self.paths = Paths(lambda: self.db)
         self.log = Log(lambda: self.db)
         self.rounds = Rounds(lambda: self.db)
         self.jobs = Jobs(lambda: self.db)

@@ -21,8 +21,12 @@ from labelloop.types import Bools, Event, Pick
 Json = dict[str, Any]
 
 
-def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list[int]:
-    """Ids of answered images that fit a filter, in order."""
+def reviewed(
+    live: Live, show: str, class_index: str | None, order: str, *, by: str | None = None, find: str = ""
+) -> list[int]:
+    """Ids of answered images that fit a filter, in order; only those whose answer is `by` one person, and those with
+    all words of `find` in their path, where these are given.
+    """
     board, learned = live.board, model_for(live.board, live.learned)
     labeled = board.label >= 0
 
@@ -43,7 +47,12 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
     }
     if show not in filters:
         raise BadInput(f"there is no filter {show!r}; there are {', '.join(filters)}")
-    rows = np.flatnonzero(filters[show]())
+    fits = filters[show]()
+    if by is not None:
+        fits = fits & (board.state > 0) & (board.by == by)
+    if find.strip():
+        fits = fits & among(live.project.paths.with_words(find))
+    rows = np.flatnonzero(fits)
     if order == "doubt" and learned is not None:
         p = learned.probabilities[np.arange(len(labeled)), board.label]
         # Unsure and skipped ones first; the exam last, for the order must not tell what the model says of it.
@@ -52,6 +61,11 @@ def reviewed(live: Live, show: str, class_index: str | None, order: str) -> list
         key = board.event if order == "old" else -board.event
     ids: list[int] = (rows[np.argsort(key[rows], kind="stable")] + 1).tolist()
     return ids
+
+
+def people(board: Board) -> list[str]:
+    """Who gave the answers that there are, "" where that is not known."""
+    return sorted(set(board.by[board.state > 0].tolist()), key=lambda name: (name.casefold(), name))
 
 
 def model_for(board: Board, learned: Learned | None) -> Learned | None:

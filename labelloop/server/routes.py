@@ -21,7 +21,7 @@ from labelloop import worker
 from labelloop.errors import BadInput, LabelloopError, NotSaved
 from labelloop.live import Live
 from labelloop.server import desk
-from labelloop.server.items import Json, answered_items, items, reviewed, said
+from labelloop.server.items import Json, answered_items, items, people, reviewed, said
 from labelloop.server.pictures import SIZES, picture
 from labelloop.standing import classes_now
 from labelloop.types import Event
@@ -183,11 +183,13 @@ def recent(live: Live, request: Request, body: Json) -> Json:
 
 @json_route
 def review(live: Live, request: Request, body: Json) -> Json:
-    """GET: answered images, filtered and ordered."""
+    """GET: answered images, filtered and ordered, and who answered."""
     wanted = request.query_params
-    found = reviewed(live, wanted.get("show", "all"), wanted.get("class"), wanted.get("order", "new"))
+    show, order, find = wanted.get("show", "all"), wanted.get("order", "new"), _text(wanted.get("find", ""), 200)
+    found = reviewed(live, show, wanted.get("class"), order, by=wanted.get("by"), find=find)
     offset, n = int(wanted.get("offset", 0)), min(int(wanted.get("n", 200)), 500)
-    return {"total": len(found), "items": answered_items(live, found[offset : offset + n], with_neighbours=False)}
+    shown = answered_items(live, found[offset : offset + n], with_neighbours=False)
+    return {"total": len(found), "items": shown, "people": people(live.board)}
 
 
 # -- classes and jobs ------------------------------------------------------------------------------------------------
