@@ -62,6 +62,7 @@ class Project:
     refuse: tuple[int, str] | None = None  # status and text for every POST of answers
     flight: int = 1000  # answers stored of one request; the others must be sent again
     delay: float = 0.0  # seconds before any answer
+    slow: dict[str, float] = field(default_factory=dict)  # seconds, once, before images with these words are found
     exam_every: int = 10
     again: set[int] = field(default_factory=set)  # to be asked about once more, when they have one answer
     reserve: list[int] = field(default_factory=list)  # the reserve as it was last handed out
@@ -188,9 +189,18 @@ class Project:
             "version": len(labels) // 10,
         }  # fmt: skip
 
-    def review(self, show: str, index: int | None, order: str) -> list[int]:
+    def people(self) -> list[str]:
+        return sorted({self.newest(image)["by"] for image in self.answers if self.answer(image)})
+
+    def review(self, show: str, index: int | None, order: str, by: str | None = None, find: str = "") -> list[int]:
+        words = find.casefold().split()
+
         def wanted(image: int) -> bool:
             answer = self.answer(image)
+            if not all(word in self.item(image)["name"].casefold() for word in words):
+                return False
+            if by is not None and not (answer and self.newest(image)["by"] == by):
+                return False
             if show == "flagged":
                 return image in self.flagged
             if show == "noted":
@@ -293,10 +303,12 @@ def routes(project: Project) -> list[Any]:
 
     def review(request: Request) -> Response:
         ask = request.query_params
-        images = project.review(ask["show"], int(ask.get("class", -1)), ask["order"])
+        time.sleep(project.slow.pop(ask["find"], 0))
+        images = project.review(ask["show"], int(ask.get("class", -1)), ask["order"], ask.get("by"), ask["find"])
         start = int(ask["offset"])
         part = images[start : start + int(ask["n"])]
-        return JSONResponse({"total": len(images), "items": [project.item(i) for i in part]})
+        items = [project.item(i) for i in part]
+        return JSONResponse({"total": len(images), "items": items, "people": project.people()})
 
     def picture(request: Request) -> Response:
         image = request.path_params["id"]

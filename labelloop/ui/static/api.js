@@ -78,7 +78,7 @@ export class Api {
   }
 
   #get(path, params = {}) {
-    const wanted = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const wanted = Object.entries(params).filter(([, value]) => value !== null && value !== undefined);
     const search = new URLSearchParams(wanted.map(([name, value]) => [name, String(value)]));
     return ask(`${this.base}/${path}${wanted.length ? `?${search}` : ""}`, { cache: "no-store" });
   }

@@ -25,13 +25,14 @@ export class Grid {
 
   /**
    * load() -> Promise<items>; classes() -> names; isUnsaved(item); isMeant(item): whether "all" means it, too;
+   * nothing: {say() -> text, wayOut}: what stands where there is no image, and an element below it;
    * on: {changed(), open(item), failed(error), loaded()}
    */
-  constructor({ thumb, load, classes, isUnsaved, isMeant, on }) {
-    Object.assign(this, { thumb, load, classes, isUnsaved, isMeant, on });
+  constructor({ thumb, load, classes, isUnsaved, isMeant, nothing, on }) {
+    Object.assign(this, { thumb, load, classes, isUnsaved, isMeant, nothing, on });
     this.band = h("div", { class: "band", hidden: true });
     this.wall = h("div", { class: "wall" }, this.band);
-    this.hint = h("div", { class: "empty", role: "status", hidden: true }, h("p"));
+    this.hint = h("div", { class: "empty", role: "status", hidden: true }, h("p"), nothing.wayOut);
     this.element = h(
       "section",
       {
@@ -183,7 +184,7 @@ export class Grid {
 
   #sayEmpty() {
     this.hint.hidden = this.items.length > 0 || this.#loading;
-    setText(this.hint.firstChild, "No images here.");
+    setText(this.hint.firstChild, this.nothing.say());
   }
 
   // ---- geometry

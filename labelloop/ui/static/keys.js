@@ -78,6 +78,8 @@ export const HELP = {
   ],
 };
 
+HELP.review = [...HELP.grid, ["Ctrl+F or ⌘F", "find images by their file names; Enter or Esc: back to the images"]];
+
 /**
  * A key for each class, "" where there are none left. The first ten get digits; the others a letter of their name
  * if it is free, else any free letter. Classes are only ever added, and what counts is the name that each was added
@@ -95,14 +97,20 @@ export function keysFor(firstNames) {
   });
 }
 
-/** {action, index?} for a keydown, or null when the key is none of ours. `tabbed`: the focus was moved by keyboard. */
+/**
+ * {action, index?} for a keydown, or null when the key is none of ours. view: focus, grid or review.
+ * `tabbed`: the focus was moved by keyboard.
+ */
 export function readKey(event, classKeys, view, tabbed) {
   const origin = event.composedPath()[0];
   if (event.altKey || event.isComposing || isTyping(origin)) return null;
   const key = nameOf(event);
-  if (event.ctrlKey || event.metaKey) return key === "z" && !event.shiftKey ? { action: "undo" } : null;
+  if (event.ctrlKey || event.metaKey) {
+    const known = view === "review" ? { z: "undo", f: "search" } : { z: "undo" };
+    return !event.shiftKey && Object.hasOwn(known, key) ? { action: known[key] } : null;
+  }
   if (tabbed && isPressable(origin) && (key === "Enter" || key === " ")) return null;
-  if (view === "grid" && key === " " && event.shiftKey) return { action: "open" };
+  if (view !== "focus" && key === " " && event.shiftKey) return { action: "open" };
   const table = view === "focus" ? FOCUS : GRID;
   if (Object.hasOwn(table, key)) return { action: table[key] };
   const index = key ? classKeys.indexOf(key) : -1;

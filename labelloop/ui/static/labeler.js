@@ -84,6 +84,7 @@ class Labeler {
 
   #pointed = () => (this.#tabbed = false);
   #isReview = () => this.data.mode === "review";
+  #keysOf = () => (this.#isReview() ? "review" : this.view);
 
   // ---- the page
 
@@ -209,7 +210,7 @@ class Labeler {
   #key = (event) => {
     if (!this.element.isConnected) return;
     this.#tabbed ||= event.key === "Tab";
-    const read = readKey(event, this.legend.keys, this.view, this.#tabbed);
+    const read = readKey(event, this.legend.keys, this.#keysOf(), this.#tabbed);
     if (!read) return;
     event.preventDefault();
     event.stopPropagation();
@@ -231,7 +232,8 @@ class Labeler {
   }
 
   #common(action) {
-    if (action === "help") this.help.open(this.view);
+    if (action === "help") this.help.open(this.#keysOf());
+    else if (action === "search") this.many.filters.search.open();
     else if (action === "find") this.#find("pick");
     else if (action === "train") this.#train();
     else if (action === "grid") this.#toggleGrid();

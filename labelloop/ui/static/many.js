@@ -16,12 +16,15 @@ export class Many {
   constructor(session, api, isReview, on) {
     Object.assign(this, { session, api, isReview, on });
     this.said = h("p", { class: "grid-said", role: "status" });
+    this.filters = new Filters(() => this.grid.reset([]));
+    this.filters.element.hidden = !isReview;
     this.grid = new Grid({
       thumb: (id) => api.thumb(id),
       load: () => (isReview ? this.#loadReview() : this.#loadNext()),
       classes: () => session.classes,
       isUnsaved: (item) => session.isUnsaved(item),
       isMeant: (item) => isReview || !item.answer,
+      nothing: { say: () => this.filters.nothing(), wayOut: isReview ? this.filters.wayOut : null },
       on: {
         changed: () => this.#saySelected(),
         open: (item) => this.#enlarge(item),
@@ -29,8 +32,6 @@ export class Many {
         loaded: () => this.trouble && this.#setTrouble(null),
       },
     });
-    this.filters = new Filters(() => this.grid.reset([]));
-    this.filters.element.hidden = !isReview;
   }
 
   /** Starts over: with the images that come next, or with the review as filtered. */
@@ -128,9 +129,12 @@ export class Many {
     // Images answered here may have left the list on the server: start that much earlier, and pass over known ones.
     const touched = this.grid.items.filter((item) => item.seq).length;
     let offset = Math.max(0, this.grid.items.length - touched);
+    const asked = this.filters.value;
     for (;;) {
-      const reply = await this.api.review({ ...this.filters.value, offset, n: REVIEW_LOAD });
-      this.filters.total.textContent = plural(reply.total, "image");
+      const reply = await this.api.review({ ...asked, offset, n: REVIEW_LOAD });
+      if (asked !== this.filters.value) return []; // something else is wanted by now
+      this.filters.count(reply.total);
+      this.filters.setPeople(reply.people);
       const fresh = reply.items.filter((item) => !this.grid.has(item.id)).map((item) => this.session.same(item));
       if (fresh.length || !reply.items.length) return fresh;
       offset += reply.items.length;
