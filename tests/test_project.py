@@ -802,13 +802,6 @@ def test_an_empty_database_is_no_new_project(tmp_path):
     assert (tmp_path / "project.db").stat().st_size == 0
 
 
-def test_the_order_of_answers_is_that_of_the_log(project):
-    for image_id in (5, 3, 9, 5):
-        project.label(image_id, "red")
-    project.log.append([Event(image_id=9, kind="flag"), Event(image_id=5, kind="undo")])
-    assert project.log.order() == {answer.image_id: answer.id for answer in project.log.answers()} == {5: 1, 3: 2, 9: 3}
-
-
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

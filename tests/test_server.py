@@ -306,7 +306,7 @@ def test_the_review_reads_neither_the_log_nor_the_features_of_all_labels(page, m
     answered(page)
     assert all(len(item["neighbours"]) == (0 if item["exam"] else 3) for item in recent(page, "ann"))
     page.live.close()
-    for name in ("order", "answers", "times"):
+    for name in ("answers", "times"):
         monkeypatch.setattr(page.live.project.log, name, None)
     items = page.get(f"{page.base}/review").json()["items"]
     assert [item["id"] for item in items] == list(truth(page.live.project))[::-1]

@@ -130,11 +130,6 @@ class Log:
         values = {"upto": FOREVER if upto is None else upto}
         return {image_id: seconds for image_id, seconds in self._db().conn.execute(sql, values)}
 
-    def order(self) -> dict[int, int]:
-        """The id of each image's live answer: what was answered later has a larger one. Cheap beside `answers`."""
-        sql = f"SELECT image_id, max(id) FROM events WHERE {IS_LIVE} GROUP BY image_id"  # noqa: S608
-        return {image_id: event_id for image_id, event_id in self._db().conn.execute(sql, {"upto": FOREVER})}
-
     def count_labels(self, *, upto: int | None, before: str) -> int:
         """Images, none of them held out, that had been given a label by event `upto` which was not undone.
 

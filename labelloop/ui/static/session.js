@@ -1,6 +1,7 @@
 // One person labeling one project: what was answered, what can be undone, what comes next. No DOM.
 
 import { Refused } from "./api.js";
+import { meanMerged } from "./merged.js";
 import { Outbox } from "./outbox.js";
 import { Timeline } from "./timeline.js";
 
@@ -291,28 +292,16 @@ export class Session {
       Object.assign(state, { classes: this.classes, first_names: this.firstNames, merged: this.merged });
     const hadMerged = JSON.stringify(this.merged);
     this.state = state;
-    if (JSON.stringify(this.merged) !== hadMerged) this.#meanMerged();
+    if (JSON.stringify(this.merged) !== hadMerged) meanMerged(this.#items.values(), this.merged);
   }
 
   #knowClasses(reply) {
     const { classes, merged } = reply;
     const first_names = classes.map((name, index) => this.firstNames[index] ?? name);
     if (this.state) Object.assign(this.state, { classes, first_names, merged });
-    this.#meanMerged();
+    meanMerged(this.#items.values(), merged);
     this.#on.changed();
     return reply.class;
-  }
-
-  /** What is known here of a class that was merged is about the one it is part of. */
-  #meanMerged() {
-    const now = (index) => this.merged[index] ?? index;
-    for (const item of this.#items.values()) {
-      if (item.answer?.kind === "label") item.answer = { ...item.answer, class: now(item.answer.class) };
-      item.suggestion = now(item.suggestion);
-      const probs = new Map();
-      for (const [index, p] of item.probs ?? []) probs.set(now(index), (probs.get(now(index)) ?? 0) + p);
-      item.probs = [...probs].sort((a, b) => b[1] - a[1]);
-    }
   }
 
   #take(reply) {
