@@ -456,12 +456,12 @@ BURST = """async () => {
   const root = document.getElementById("root").shadowRoot;
   const picture = () => root.querySelector(".frame img");
   let before = performance.now();
-  for (let left = window.left ?? 100; left > 0; left--) {
+  for (window.left ??= 100; window.left > 0; window.left--) {
     if (!picture() || performance.now() - before > 100) { // a slow machine: who lost the rhythm looks first
       while (!picture()) await new Promise((done) => setTimeout(done, 5));
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     }
-    const key = String((left * 7) % 3 + 1);
+    const key = String((window.seen.length * 7) % 3 + 1);
     window.seen.push([Number(picture().src.split("/").pop()), Number(key) - 1]);
     before = performance.now();
     document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, composed: true }));
@@ -498,24 +498,24 @@ def test_the_reserve_fills_in_while_the_server_is_away(page: Page, stub: Stub, e
     load_reserve(page, project)
     reserve = set(project.reserve)
     assert len(reserve) == 200
-    page.evaluate(f"window.left = 260; window.burst = ({BURST})(); null")
+    page.evaluate(f"window.left = Infinity; window.burst = ({BURST})(); null")
     page.wait_for_function("window.seen.length >= 40")
     server.stop()
-    at_least = page.evaluate("window.seen.length") + 120
-    page.wait_for_function("(n) => window.seen.length >= n", arg=at_least)  # six seconds without a server
-    assert len(project.log) < at_least - 100
+    at_least = page.evaluate("window.seen.length") + 100
+    page.wait_for_function("(n) => window.seen.length >= n", arg=at_least, timeout=60_000)  # five seconds, or more
+    assert len(project.log) < at_least - 80
     server.start()
-    page.evaluate("window.burst")
+    wait_until(lambda: len(project.log) > at_least and {e["strategy"] for e in project.log[-20:]} == {"auto"})
+    page.evaluate("(window.left = 0, window.burst)")  # the queue has taken over again
     saved(page)
     seen = page.evaluate("window.seen")
     assert [[e["image"], e["class"]] for e in project.log] == seen
-    assert len({image for image, _ in seen}) == len(seen) == 260
-    assert [e["seq"] for e in project.log] == list(range(1, 261))
+    assert len({image for image, _ in seen}) == len(seen)
+    assert [e["seq"] for e in project.log] == list(range(1, len(seen) + 1))
     spare = [e for e in project.log if e["strategy"] == "random"]
-    assert len(spare) >= 90
+    assert 70 <= len(spare) < 200  # it has not been used up
     assert {e["image"] for e in spare} <= reserve
     assert {(e["round"], e["suggestion"]) for e in spare} == {(None, None)}
-    assert {e["strategy"] for e in project.log[-20:]} == {"auto"}  # the queue has taken over again
 
 
 def test_a_server_that_hangs_does_not_stop_the_hand(page: Page, stub: Stub) -> None:
