@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from stub import Project, Server
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 SCREENSHOTS = Path(__file__).parent / "screenshots"
+
+expect.set_options(timeout=9_000)  # ms; not 10 s: what the page shows only when it asks the next time must not pass
 
 
 @pytest.hookimpl(wrapper=True)
@@ -96,7 +98,7 @@ def context(
 ) -> Iterator[BrowserContext]:
     """A clean context, like a new browser; pages in it are watched for errors."""
     context = chromium.new_context(**context_options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     context.on("weberror", lambda error: errors.add(str(error.error)))
     context.on("console", lambda message: errors.add(message.text) if message.type == "error" else None)
     yield context

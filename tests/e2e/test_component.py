@@ -49,7 +49,8 @@ def press(page: Page, *keys: str) -> None:
 
 
 def saved(page: Page) -> None:
-    expect(page.locator(".saved")).to_have_text("✓ saved")
+    """Wait until all is on disk: after a failure, the page itself rests for up to 12 seconds before the next try."""
+    expect(page.locator(".saved")).to_have_text("✓ saved", timeout=20_000)
 
 
 def said(project: Project) -> list[tuple[int, str, int | None]]:
