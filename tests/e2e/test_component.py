@@ -20,6 +20,7 @@ pytestmark = pytest.mark.browser
 Stub = Callable[..., Server]
 NASTY = "<img src=x onerror=\"document.title='owned'\">"
 OFFLINE = ["Failed to load resource"]  # what Chromium itself writes when a server is away
+TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 TABLET = {"viewport": {"width": 820, "height": 1180}, "has_touch": True, "is_mobile": True}
 
 
@@ -42,10 +43,11 @@ def expect_image(page: Page, image: int) -> None:
 
 
 def press(page: Page, *keys: str) -> None:
-    """Keys at the speed of a fast person: each one when the next image is on screen."""
+    """Keys at the speed of a fast person: each one when the image, and then the next, is on screen."""
+    page.evaluate(TWO_FRAMES)
     for key in keys:
         page.keyboard.press(key)
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        page.evaluate(TWO_FRAMES)
 
 
 def saved(page: Page) -> None:
