@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 from stub import Server
+from test_component import open_page
 from test_pages import App, begin, image_is_there, visit
 
 from tests.conftest import draw
@@ -112,7 +113,7 @@ def test_a_long_reason_is_whole_and_moves_no_picture(page: Page, stub: Callable[
     server = stub(classes=names, exam_every=2)
     for image in (101, 103, 105):
         server.project.take("other", "ben", {"seq": image, "image": image, "kind": "label", "class": 0})
-    page.goto(server.url)
+    open_page(page, server)
     reason, places, lengths = page.locator(".reason"), set(), []
     for _ in range(2):
         image_is_there(page)
