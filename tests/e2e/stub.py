@@ -83,7 +83,7 @@ class Project:
 
     def labels(self) -> dict[int, int]:
         """The class of each labeled image."""
-        now = {image: self.answer(image) for image in self.answers}
+        now = {image: self.answer(image) for image in list(self.answers)}  # a copy: other threads add to it
         return {image: a["class"] for image, a in now.items() if a and a["kind"] == "label"}
 
     def take(self, client: str, by: str, answer: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ class Project:
 
     def state(self) -> dict[str, Any]:
         labels = self.labels()
-        kinds = [a["kind"] for a in (self.answer(i) for i in self.answers) if a]
+        kinds = [a["kind"] for a in (self.answer(i) for i in list(self.answers)) if a]
         n = sum(self.is_exam(i) for i in labels)
         enough = n >= 20
         return {
