@@ -720,7 +720,8 @@ def test_no_image_on_screen_means_no_label(page: Page, stub: Stub) -> None:
 
 def open_grid(page: Page, server: Server) -> Project:
     project = open_page(page, server)
-    press(page, "g")
+    with page.expect_response("**/queue?*"):  # it asks for more, and says what it has before any answer
+        press(page, "g")
     expect(tile(page, 11)).to_be_visible()
     return project
 
