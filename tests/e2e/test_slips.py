@@ -281,7 +281,7 @@ def test_another_name_is_shown_everywhere(page: Page, stub: Stub) -> None:
     expect(page.locator(".near figcaption")).to_have_text(["red"] * 3)
     page.goto(f"{server.url}?mode=review")
     rename(page, "red", "scarlet")
-    assert page.get_by_label("Class", exact=True).locator("option").all_text_contents()[1] == "scarlet"
+    expect(page.get_by_label("Class", exact=True).locator("option").nth(1)).to_have_text("scarlet")
 
 
 def rename(page: Page, name: str, to: str) -> None:
