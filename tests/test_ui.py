@@ -25,7 +25,7 @@ from labelloop.train import recipe
 from labelloop.types import Event, Settings
 from labelloop.ui import charts, choose_folder, typed, words
 from labelloop.ui.plain import plain
-from tests.conftest import TINY, draw, embed_by_color, label_some, truth
+from tests.conftest import PATIENCE, TINY, draw, embed_by_color, label_some, truth
 
 ROOT = Path(__file__).parents[1]
 MAIN = ROOT / "labelloop" / "ui" / "main.py"
@@ -59,7 +59,7 @@ def labeled(make_project: Callable[..., Project], photos: Path) -> Project:
 def run(page: str, project: Project | Path | None = None, by: str = "anna") -> AppTest:
     """A page as main.py runs it, without the navigation around it."""
     script = f"from labelloop.ui import visit, {page}\nvisit.arrive()\n{page}.page()"
-    app = AppTest.from_string(script, default_timeout=20)
+    app = AppTest.from_string(script, default_timeout=PATIENCE)
     if project is not None:
         app.query_params["project"] = str(project.folder if isinstance(project, Project) else project)
     app.query_params["by"] = by
@@ -136,7 +136,7 @@ def test_projects_nearby_are_found(project: Project, tmp_path: Path) -> None:
 
 
 def test_without_a_project_the_app_begins_at_start() -> None:
-    app = AppTest.from_file(str(MAIN), default_timeout=20).run()
+    app = AppTest.from_file(str(MAIN), default_timeout=PATIENCE).run()
     assert not app.exception
     assert "New project" in texts(app)
 
@@ -289,7 +289,7 @@ def test_the_component_gets_its_project_and_its_person(labeled: Project, page: s
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files the way Linux shows them")
 def test_runs_of_a_page_leave_no_connection_behind(labeled: Project) -> None:
-    app = AppTest.from_file(str(MAIN), default_timeout=20)
+    app = AppTest.from_file(str(MAIN), default_timeout=PATIENCE)
     app.query_params["project"] = str(labeled.folder)
     app._page_hash = calc_hash("export")  # AppTest itself can only switch to pages that are files
     app.run()
