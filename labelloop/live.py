@@ -181,9 +181,9 @@ class Live:
             self.notice = f"Something went wrong inside labelloop ({error!r}); answers are still saved."
 
     def _follow(self) -> None:
+        answers = list(self.project.log.since(self.board.last_event))  # first: the images they are about are there then
         self._is_behind |= self._follow_features()
-        answers = list(self.project.log.since(self.board.last_event))
-        self.board.apply(self.project, answers)
+        self.board.apply(self.project, [e for e in answers if (e.id or 0) > self.board.last_event])
         classes = self.project.classes
         self._is_behind |= classes != self.board.classes or any(e.kind in (*ANSWERS, "undo") for e in answers)
         self.board.classes = classes

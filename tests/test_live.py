@@ -500,6 +500,25 @@ def test_images_that_vanish_are_not_offered_any_more(live):
     assert live.state()["images"] == 39
 
 
+def test_what_the_newest_answer_is_about_is_known_with_it(project, photos, monkeypatch):
+    """An answer and the change of the folder before it may both come while the thread is looking."""
+    embed_by_color(project)
+    live, since = Live(project), project.log.since
+
+    def meanwhile(after):
+        monkeypatch.undo()
+        project.catalog.image(5).path.unlink()
+        find_new(project, photos, "late")
+        live.answer([Event(image_id=41, kind="label", class_index=1, client="tab", seq=1)])
+        return since(after)
+
+    monkeypatch.setattr(project.log, "since", meanwhile)
+    live._follow()
+    assert live.wait_for(project.log.last_id(), 0)
+    assert live.board.label[40] == 1
+    assert 5 not in {pick.image_id for pick in live.take("tab", [], 40)}
+
+
 def test_a_swap_of_features_is_taken_in(live):
     for image_id in first_of_each(live):
         label(live, image_id)
