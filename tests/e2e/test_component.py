@@ -213,6 +213,24 @@ def test_the_finder_adds_a_class_and_uses_it(page: Page, stub: Stub) -> None:
     assert said(project) == [(1, "label", 3)]
 
 
+def test_the_finder_says_which_class_a_slip_of_the_fingers_meant(page: Page, stub: Stub) -> None:
+    project = open_page(page, stub(classes=["rust", "mildew", "leaf spot 1"]))
+    message, names = page.locator(".finder .message"), page.locator(".found .name")
+    press(page, "/")
+    for typed in ("mildwe", "mildw", "Mldew", "mildeww", "mold"):
+        page.locator(".finder input").fill(typed)
+        meant = typed != "mold"
+        expect(names).to_have_text([f"add new class “{typed}”", *(["mildew"] if meant else [])])
+        expect(message).to_have_text("Did you mean “mildew”? It is in the list: ↓, Enter" if meant else "")
+    page.locator(".finder input").fill("leaf spot 2")  # names with numbers are meant to be alike
+    expect(names).to_have_text(["add new class “leaf spot 2”"])
+    page.locator(".finder input").fill("rsut")
+    press(page, "ArrowDown", "Enter")
+    expect_image(page, 2)
+    saved(page)
+    assert (project.classes, said(project)) == (["rust", "mildew", "leaf spot 1"], [(1, "label", 0)])
+
+
 def test_the_finder_tells_screen_readers_which_class_enter_takes(page: Page, stub: Stub) -> None:
     open_page(page, stub())
     press(page, "/")

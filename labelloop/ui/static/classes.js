@@ -2,6 +2,7 @@
 
 import { button, h, hue, percent, setText } from "./dom.js";
 import { keysFor } from "./keys.js";
+import { near } from "./near.js";
 
 const MANY = 12; // beyond this the likely classes stand above the list
 const LIKELY = 5;
@@ -122,6 +123,7 @@ export class Finder {
   #wish = "pick"; // or "add", "rename"
   #renamed = null; // index of the class whose new name is being typed
   #into = null; // index of the class that has this name already: Enter merges
+  #hinted = ""; // what was said last of a class that was probably meant
   #opened = 0; // how often: a reply that comes after it was closed has nothing to close or choose any more
 
   /** on: {pick(index), add(name) -> Promise<index>, rename(index, name), merge(index, into) -> Promise, closed()} */
@@ -192,8 +194,17 @@ export class Finder {
     const isKnown = this.#classes.some((name) => name.toLowerCase() === text);
     if (isAdding && typed && !isKnown) this.#found.unshift(null);
     else if (this.#wish === "pick" && typed && !matches.length) this.#found.push(null);
+    this.#offer(this.#found.includes(null) ? near(typed, this.#classes).filter((index) => !(index in this.#merged)) : []);
     this.#at = 0;
     this.#draw();
+  }
+
+  /** Says which class was probably meant, and has it in the list: below "add", which is what Enter does. */
+  #offer(meant) {
+    this.#found.push(...meant.filter((index) => !this.#found.includes(index)));
+    const hint = meant.length ? `Did you mean “${this.#classes[meant[0]]}”? It is in the list: ↓, Enter` : "";
+    if (hint || this.message.textContent === this.#hinted) setText(this.message, hint || SAYS[this.#wish]);
+    this.#hinted = hint;
   }
 
   #draw() {
