@@ -67,8 +67,8 @@ class FeatureStore:
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             dim = int(about["dim"])
+            (n,) = _check(folder / DONE, np.dtype(np.uint8), 1)  # first: what grows meanwhile has its rows before
             rows, width = _check(folder / FEATURES, np.dtype(np.float32), 2)
-            (n,) = _check(folder / DONE, np.dtype(np.uint8), 1)
         except FileNotFoundError as error:
             raise _damaged(folder, f"{Path(error.filename).name} is missing") from error
         except (ValueError, KeyError, TypeError) as error:

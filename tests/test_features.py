@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelloop.errors import ProjectError
-from labelloop.features import FeatureStore
+from labelloop.features import FeatureStore, _check
 
 
 @pytest.fixture
@@ -77,6 +77,18 @@ def test_a_kill_inside_grow_leaves_a_store_that_opens(store):
     assert again.n == 5
     again.grow(9)
     assert again.missing(9).tolist() == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_store_that_grows_while_it_is_opened_opens(store, monkeypatch):
+    def then_grow(*which):
+        monkeypatch.undo()
+        shape = _check(*which)
+        store.grow(9)
+        return shape
+
+    monkeypatch.setattr("labelloop.features._check", then_grow)
+    assert FeatureStore.open(store.folder).n == 5
+    assert FeatureStore.open(store.folder).n == 9
 
 
 def test_open_refuses_other_weights_and_says_what_to_do(store):
