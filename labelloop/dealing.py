@@ -37,9 +37,10 @@ class Client:
 def deal(picks: Sequence[Pick], clients: Sequence[Client]) -> list[list[Pick]]:
     """Deal images out, best first, so that no two pages have the same one.
 
-    What a page was given last may be on its screen by now without the server knowing: only that page gets it again.
+    What a page was given last may be on its screen by now without the server knowing, and what it said that it shows
+    may have come there while these were chosen: only that page gets it again.
     """
-    owner = {image_id: k for k, client in enumerate(clients) for image_id in client.given}
+    owner = {image_id: k for k, client in enumerate(clients) for image_id in (*client.pinned, *client.given)}
     hands: list[list[Pick]] = [[] for _ in clients]
     for pick in picks:
         shortest = min(range(len(hands)), key=lambda k: len(hands[k]))

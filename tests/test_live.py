@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from labelloop import worker
+from labelloop import loop, worker
 from labelloop.features import FeatureStore
 from labelloop.live import Live
 from labelloop.project import Project
@@ -182,6 +182,26 @@ def test_what_a_page_may_be_showing_is_not_dealt_to_another(live):
     ann = {pick.image_id for pick in live.take("ann", [], 12)}
     label(live, 2)  # ann has not been heard of since
     assert not ann & {pick.image_id for pick in live.take("ben", [], 40)}
+
+
+def test_what_a_page_begins_to_show_while_images_are_chosen_is_not_dealt_to_another(project, monkeypatch):
+    embed_by_color(project)
+    live, choose = Live(project), loop.choose
+    for page in ("ann", "ben", "ann", "ben"):
+        live._follow()
+        live.take(page, [], 12)
+    ann = [pick.image_id for pick in live.take("ann", [], 12)]
+
+    def meanwhile(*args, **more):
+        choice = choose(*args, **more)
+        live.take("ann", ann, 1)
+        return choice
+
+    live.answer([Event(image_id=live.take("ben", [], 12)[0].image_id, kind="skip", client="ben", seq=1)])
+    monkeypatch.setattr("labelloop.live.choose", meanwhile)
+    live._follow()
+    assert not set(ann) & {pick.image_id for pick in live.take("ben", [], 40)}
+    assert not set(ann) & {pick.image_id for pick in live._newcomer.queue}
 
 
 def test_a_page_keeps_its_images_and_is_not_given_them_again(live):
