@@ -96,7 +96,7 @@ class Live:
         event_ids = self.project.log.append(events)
         with self._lock:
             for event_id, event in zip(event_ids, events, strict=True):
-                if event.kind in ANSWERS:
+                if event.kind in ANSWERS and event_id > self.seen_event:
                     self._answered[event.image_id] = event_id
                 if event.client in self._clients:
                     self._to_log += self._clients[event.client].showed([event.image_id])

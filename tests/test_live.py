@@ -236,6 +236,24 @@ def test_an_image_that_was_just_answered_is_not_handed_out(live):
     assert image_id not in {pick.image_id for pick in live.take("tab", [], 30)}
 
 
+def test_an_image_whose_skip_the_queue_knows_of_already_comes_back(project, monkeypatch):
+    """The thread may have read an answer and chosen before the request that stored it goes on."""
+    embed_by_color(project)
+    live, append = Live(project), project.log.append
+    last, *others = (np.flatnonzero(~live.board.held_out) + 1).tolist()
+    append([Event(image_id=image_id, kind="skip") for image_id in others])
+    live._follow()
+
+    def seen_at_once(events):
+        event_ids = append(events)
+        live._follow()
+        return event_ids
+
+    monkeypatch.setattr(project.log, "append", seen_at_once)
+    live.answer([Event(image_id=last, kind="skip", client="tab", seq=1)])
+    assert last in {pick.image_id for pick in live.take("tab", [], 100)}
+
+
 def test_the_reserve_is_open_not_held_out_and_in_nobodys_queue(make_project, tmp_path):
     for k in range(300):
         draw(tmp_path / "many" / f"{k}.png", (k % 256, (k * 7) % 256, k // 2), size=(8, 8))
