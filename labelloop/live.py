@@ -138,8 +138,9 @@ class Live:
         Drawn at random, and without a suggestion: what the model would say is out of date by then. The same page gets
         the same ones again as long as they are open.
         """
-        board, seed = self.board, self.project.settings.seed
+        seed = self.project.settings.seed
         with self._lock:
+            board = self.board  # not before: what pages have is of this one, or of one before it
             clients = [*self._clients.values(), self._newcomer]
             taken = set(self._answered).union(*(client.meant for client in clients))
         is_open = (board.state == NONE) & ~board.held_out & ~board.gone & board.embedded
@@ -333,8 +334,8 @@ class Live:
 
     def state(self, client: str = "") -> dict[str, Any]:
         """Where the project stands, as the page shows it; the page that asks, if one does, keeps what it has."""
-        board = self.board
         with self._lock:
+            board = self.board  # as in `reserve`
             if client in self._clients:
                 self._clients[client].seen = time.monotonic()
             others = [page for name, page in self._clients.items() if name != client]

@@ -275,6 +275,40 @@ def test_the_reserve_is_open_not_held_out_and_in_nobodys_queue(make_project, tmp
     assert not {ids[0], ids[1]} & {pick.image_id for pick in live.reserve("ann", 1000)}
 
 
+@pytest.fixture
+def looked_late(project, photos):
+    """A live loop in which an answer and an image come in just as a request waits for the lock; their ids."""
+    embed_by_color(project)
+    live = Live(project)
+    live._follow()
+    answered, lock = live.reserve("ann", 1)[0].image_id, live._lock
+
+    class Late:
+        def __enter__(self):
+            live._lock = lock
+            find_new(project, photos, "late")
+            live.answer([Event(image_id=answered, kind="unsure", client="ben", seq=1)])
+            live._follow()
+            live.take("ben", [41], 5)
+            lock.acquire()
+
+        def __exit__(self, *_):
+            lock.release()
+
+    live._lock = Late()
+    return live, answered
+
+
+def test_the_state_knows_of_all_images_that_other_pages_have(looked_late):
+    live, _ = looked_late
+    assert (live.state("ann")["images"], live.state("ann")["open"]) == (41, 40)
+
+
+def test_what_was_answered_is_not_in_the_reserve(looked_late):
+    live, answered = looked_late
+    assert answered not in {pick.image_id for pick in live.reserve("ann", 100)}
+
+
 def test_what_was_shown_is_logged_with_its_round(live):
     given = [pick.image_id for pick in live.take("tab", [], 5)]
     live.take("tab", given[:3], 5)  # three of them came onto the screen
