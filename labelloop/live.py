@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ class Live:
             me.pinned = {image_id for image_id in have if 1 <= image_id <= len(self.board.label)}
             me.seen, me.wants = time.monotonic(), max(n, QUEUE)
             self._to_log += me.showed(have)
-            picks = me.next(self._answered)[:n]
+            picks = [replace(pick, round=self.round) for pick in me.next(self._answered)[:n]]
             me.given = {pick.image_id: (self.round, pick) for pick in picks}
             self._given_out = self._given_out or bool(picks)
         if len(picks) < n:

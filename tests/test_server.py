@@ -14,6 +14,7 @@ from labelloop.project import Project
 from labelloop.server import desk, listen
 from labelloop.server.guards import guards, hosts_for
 from labelloop.server.routes import routes
+from labelloop.types import Event
 from labelloop.ui.component import static_version
 from tests.conftest import draw, embed_by_color, truth
 
@@ -65,6 +66,24 @@ def test_the_reply_carries_the_next_images(page):
     assert len(reply["items"]) == 5
     assert not {3, 7} & {item["id"] for item in reply["items"]}
     assert reply["state"]["images"] == 40
+
+
+def test_images_come_with_their_round_and_with_no_newer_version_than_theirs(page, monkeypatch):
+    """A page that was told a newer one would not ask again; the next images may be chosen before the reply is made."""
+    page.live.close()
+    live, take = page.live, page.live.take
+    given = (live.round, live.version)
+
+    def then_choose(*args):
+        picks = take(*args)
+        live.answer([Event(image_id=1, kind="skip", client="other tab", seq=1)])
+        live._follow()
+        return picks
+
+    monkeypatch.setattr(live, "take", then_choose)
+    reply = page.get(f"{page.base}/queue", params={"client": "tab", "n": 5}).json()
+    assert (live.round, live.version) == (given[0] + 1, given[1] + 1)
+    assert ({item["round"] for item in reply["items"]}, reply["state"]["version"]) == ({given[0]}, given[1])
 
 
 def test_stop_reaches_the_job_that_runs_not_the_one_that_waits_for_it(page):

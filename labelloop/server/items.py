@@ -102,7 +102,7 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Js
                 "probs": [] if hide or learned is None else top(learned.probabilities[row]),
                 "reason": pick.reason,
                 "neighbours": [] if blind else [{"id": i, "class": k} for i, k in pick.neighbours],
-                "round": live.round,
+                "round": pick.round,
                 "strategy": pick.strategy,
                 "answer": None if pick.again else _answer(board, row),
                 "flagged": pick.image_id in flagged,
@@ -133,7 +133,7 @@ def answered_items(live: Live, image_ids: Sequence[int], *, with_neighbours: boo
             picks.append(
                 Pick(image_id=image_id, strategy="review", suggestion=best, probability=p, neighbours=tuple(alike))
             )
-    return [{**item, "round": None} for item in items(live, picks, learned)]  # no round showed them
+    return items(live, picks, learned)
 
 
 def top(probabilities: Any, k: int = 10) -> list[tuple[int, float]]:

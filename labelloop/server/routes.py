@@ -158,8 +158,9 @@ def queue(live: Live, request: Request, body: Json) -> Json:
 
 
 def _queue(live: Live, client: str, have: Sequence[int], n: int) -> Json:
+    now = live.state(client)  # first: a page asks again when it hears of a newer version than it was given images of
     picks = live.take(client, have, min(n, 500))
-    return {"items": items(live, picks, live.chosen_by), "state": live.state(client)}
+    return {"items": items(live, picks, live.chosen_by), "state": now}
 
 
 @json_route
@@ -167,7 +168,7 @@ def reserve(live: Live, request: Request, body: Json) -> Json:
     """GET: images for a page that loses the connection. No choice of the loop, so they belong to no round."""
     wanted = request.query_params
     picks = live.reserve(_text(wanted["client"], 64), min(int(wanted.get("n", 200)), 500))
-    return {"items": [{**item, "round": None} for item in items(live, picks, None)]}
+    return {"items": items(live, picks, None)}
 
 
 @json_route
