@@ -185,10 +185,12 @@ class Live:
     def _follow(self) -> None:
         answers = list(self.project.log.since(self.board.last_event))  # first: the images they are about are there then
         self._is_behind |= self._follow_features()
-        self.board.apply(self.project, [e for e in answers if (e.id or 0) > self.board.last_event])
+        board = replace(self.board)  # requests may be half way through reading the other
+        board.apply(self.project, [e for e in answers if (e.id or 0) > board.last_event])
         classes = self.project.classes
-        self._is_behind |= classes != self.board.classes or any(e.kind in (*ANSWERS, "undo") for e in answers)
-        self.board.classes = classes
+        self._is_behind |= classes != board.classes or any(e.kind in (*ANSWERS, "undo") for e in answers)
+        board.classes = classes
+        self.board = board
         if self._is_behind:
             self._learn()
         rewritten = self._follow_strategies()
@@ -230,7 +232,7 @@ class Live:
         # While embedding runs, look at a tenth more images at a time; every new one would be a new model.
         if has == had or (has < 1.1 * had + 16 and job is not None and job.is_open):
             return False
-        board.features, board.embedded = features, embedded
+        self.board = replace(board, features=features, embedded=embedded)
         return True
 
     def _follow_strategies(self) -> bool:

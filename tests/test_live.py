@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from labelloop import loop, worker
+from labelloop.board import NONE, Board
 from labelloop.features import FeatureStore
 from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.server.items import items
 from labelloop.strategies import choose, pools
-from labelloop.types import Event
+from labelloop.types import Event, Pick
 from tests.conftest import draw, embed_by_color, truth, wait_until
 
 PATIENCE = 60.0  # seconds; only a failure waits so long
@@ -273,6 +274,27 @@ def test_the_reserve_is_open_not_held_out_and_in_nobodys_queue(make_project, tmp
     live.answer([Event(image_id=ids[0], kind="label", class_index=0, client="ann", seq=1)])
     live.take("ann", [ids[1]], 24)
     assert not {ids[0], ids[1]} & {pick.image_id for pick in live.reserve("ann", 1000)}
+
+
+def test_an_undo_leaves_the_board_that_a_request_is_reading_as_it_was(project):
+    embed_by_color(project)
+    project.label(3, "red")
+    live = Live(project)
+    live._follow()
+    project.log.append([Event(image_id=3, kind="undo")])
+    undone = iter([live._follow])
+
+    class Read(Board):
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name in ("label", "state"):
+                next(undone, int)()
+            return value
+
+    live.board = Read(**vars(live.board))
+    (shown,) = items(live, [Pick(image_id=3, strategy="review")], None)
+    assert shown["answer"] == {"kind": "label", "class": 0}
+    assert (live.board.state[2], live.board.label[2]) == (NONE, -1)
 
 
 @pytest.fixture
