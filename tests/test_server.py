@@ -569,6 +569,19 @@ def test_review_works_while_images_and_classes_come_in(page):
             assert page.get(f"{page.base}/review?show={show}&order={order}").status_code == 200
 
 
+def test_a_review_goes_by_one_board_though_an_image_comes_in_while_it_is_made(page, photos, monkeypatch):
+    answered(page)
+    live, before = page.live, page.live.board
+    live.close()
+    draw(photos / "late.png", (90, 90, 90))
+    list(live.project.catalog.scan())
+    live._follow()
+    looks, after = iter([before]), live.board
+    monkeypatch.setattr(type(live), "board", property(lambda _: next(looks, after)), raising=False)
+    reply = page.get(f"{page.base}/review?show=disagree")
+    assert (reply.status_code, reply.json()["total"]) == (200, 0)
+
+
 def test_review_does_not_tell_where_the_model_and_the_exam_differ(page):
     answered(page)
     live = page.live

@@ -27,8 +27,8 @@ def reviewed(
     """Ids of answered images that fit a filter, in order; only those whose answer is `by` one person, and those with
     all words of `find` in their path, where these are given.
     """
-    board, learned = live.board, model_for(live.board, live.learned)
-    labeled = board.label >= 0
+    board = live.board  # looked at once: it may be another the next time
+    learned, labeled = model_for(board, live.learned), board.label >= 0
 
     def among(image_ids: Iterable[int]) -> Bools:
         return np.isin(np.arange(1, len(labeled) + 1), list(image_ids))
@@ -117,7 +117,8 @@ def answered_items(live: Live, image_ids: Sequence[int], *, with_neighbours: boo
 
     Neighbours are for a few images: they take long where there are many labels.
     """
-    board, learned = live.board, model_for(live.board, live.learned)
+    board = live.board
+    learned = model_for(board, live.learned)
     rows = np.array(image_ids, dtype=int) - 1
     near = [alike for alike, _ in nearest_labeled(board, rows)] if with_neighbours else [[] for _ in rows]
     picks = []
