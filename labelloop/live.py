@@ -239,7 +239,8 @@ class Live:
         """Take in drop-ins that were written or mended, and another choice of strategy; True when one matters."""
         before = self._strategy
         self._offered = load_strategies(self.project)
-        name, settings = self.project.settings.strategy, self.project.settings.strategy_settings
+        stored = self.project.settings  # looked at once: a request may change both
+        name, settings = stored.strategy, stored.strategy_settings
         broken = tuple(str(problem) for problem in self._offered.problems)
         self._strategy = ((name, settings), self._offered.known.get(name), broken)
         return self._strategy != before

@@ -13,7 +13,7 @@ from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.server.items import items
 from labelloop.strategies import choose, pools
-from labelloop.types import Event, Pick
+from labelloop.types import Event, Pick, Settings
 from tests.conftest import draw, embed_by_color, truth, wait_until
 
 PATIENCE = 60.0  # seconds; only a failure waits so long
@@ -456,6 +456,17 @@ def test_settings_that_make_auto_fail_do_not_stop_the_queue(project):
     assert live.notice.endswith("Going on with 'auto' and its defaults.")
     row = project.db.conn.execute("SELECT settings FROM rounds ORDER BY id DESC").fetchone()
     assert row["settings"] == "{}"
+
+
+def test_a_strategy_is_never_asked_with_the_settings_of_the_one_before(project, monkeypatch):
+    embed_by_color(project)
+    write(project, +1)
+    live = Live(project)
+    mine, margin = Settings(strategy="mine", strategy_settings={"sign": -1.0}), Settings(strategy="margin")
+    stored = iter([mine])
+    monkeypatch.setattr(Project, "settings", property(lambda _: next(stored, margin)), raising=False)
+    live._follow_strategies()
+    assert live._strategy[0] == ("mine", {"sign": -1.0})
 
 
 def test_the_strategy_that_worked_before_goes_on_with_its_defaults_or_auto_does(project):
