@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,9 @@ def _apart() -> dict[str, Any]:
 def _watch(process: subprocess.Popen[bytes], project: Project, job_id: int) -> None:
     """Wait for a worker, so that it is no zombie; one that ended without a word has failed, and the log says why."""
     status = process.wait()
-    if not project.folder.exists():
-        return  # somebody deleted the project meanwhile
-    if project.jobs.get(job_id).is_open:
-        project.jobs.report(job_id, state="failed", message=f"the background process {_end(project, status)}")
+    with suppress(ProjectError, FileNotFoundError):  # somebody deleted the project meanwhile, or made another there
+        if project.jobs.get(job_id).is_open:
+            project.jobs.report(job_id, state="failed", message=f"the background process {_end(project, status)}")
     project.close()
 
 

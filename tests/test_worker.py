@@ -17,7 +17,7 @@ from labelloop.board import read_board
 from labelloop.errors import CannotTrain, NotSaved, ProjectError
 from labelloop.features import FeatureStore
 from labelloop.images import open_upright
-from labelloop.project import Measured
+from labelloop.project import Measured, Project
 from labelloop.train import recipe
 from labelloop.types import Event
 from tests.conftest import TINY, draw, embed_by_color, label_some, wait_until
@@ -222,6 +222,22 @@ def test_a_process_that_dies_at_once_is_said_at_once(project, monkeypatch):
     job = worker.start(project, "embed")
     wait_until(lambda: not project.jobs.get(job.id).is_open)
     assert project.jobs.get(job.id).message.startswith("the background process ended with status 1; start it again")
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_a_process_of_a_project_that_was_deleted_ends_without_a_word(project, is_made_anew):
+    class Deleting:
+        def wait(self):
+            shutil.rmtree(project.folder)
+            if is_made_anew:
+                Project.create(project.folder).close()
+            return 1
+
+    job_id, _ = project.jobs.ask("embed")
+    worker._watch(Deleting(), project, job_id)
+    if is_made_anew:
+        with Project(project.folder) as other:
+            assert other.jobs.all() == []
 
 
 def test_a_running_process_stops_when_told_to(project, photos):
