@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from labelloop import cores
+from tests.conftest import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +29,11 @@ def elsewhere(limit):
     def hold():
         with limit():
             is_inside.set()
-            leave.wait(60)
+            leave.wait(PATIENCE)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert is_inside.wait(60)
+    assert is_inside.wait(PATIENCE)
 
     def end():
         leave.set()

@@ -17,6 +17,7 @@ from labelloop.cores import threads
 from labelloop.embedding import MOST_THREADS, embed_missing
 from labelloop.features import FeatureStore
 from labelloop.images import open_for
+from tests.conftest import PATIENCE
 
 
 class RedCounter(Backbone):
@@ -183,7 +184,7 @@ class Together(RedCounter):
         self.barrier = threading.Barrier(threads(MOST_THREADS))
 
     def forward(self, prepared):
-        self.barrier.wait(timeout=60)
+        self.barrier.wait(timeout=PATIENCE)
         return super().forward(prepared)
 
 

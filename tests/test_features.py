@@ -9,6 +9,7 @@ import pytest
 
 from labelloop.errors import ProjectError
 from labelloop.features import FeatureStore, _check
+from tests.conftest import PATIENCE
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ except ProjectError as error:
 def test_a_disk_that_takes_no_more_is_an_error_in_words_and_marks_nothing(store):
     """A file size limit stands in for a full disk: write() fails in the same way."""
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, store.folder], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", FULL_DISK, store.folder], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert "File too large. Free some disk space" in done.stdout
     assert done.stdout.endswith(" 0\n")

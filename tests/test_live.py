@@ -14,9 +14,8 @@ from labelloop.project import Project
 from labelloop.server.items import items
 from labelloop.strategies import choose, pools
 from labelloop.types import Event, Pick, Settings
-from tests.conftest import draw, embed_by_color, truth, wait_until
+from tests.conftest import PATIENCE, draw, embed_by_color, truth, wait_until
 
-PATIENCE = 60.0  # seconds; only a failure waits so long
 NUMBERS = itertools.count(1)
 
 
@@ -516,7 +515,7 @@ def test_a_strategy_that_never_ends_is_said_and_does_not_stop_the_queue(project)
     words = "was still running after 1 s, in line 1[123]; it is run again once its file or its settings change"
     assert re.fullmatch(rf"mine failed \({file}\): {words}. Going on with 'auto'\.", live.notice)
     live.patience.seconds = PATIENCE
-    live._choose()  # it is not run again, or this would take a minute
+    live._choose()  # it is not run again, or this would take minutes
     assert re.search(words, live.notice)
     project.change_settings(strategy_settings={"rounds": 2.0})
     live._follow()

@@ -21,7 +21,7 @@ from labelloop.project.place import check_image_folder
 from labelloop.server import listen
 from labelloop.server.pictures import picture
 from labelloop.ui.typed import check_place
-from tests.conftest import draw
+from tests.conftest import PATIENCE, draw
 
 ENDLESS = '''
 from labelloop import strategy
@@ -160,7 +160,7 @@ def test_an_image_is_found_by_its_path_below_its_folder_as_windows_types_it(proj
 
 def test_a_path_that_windows_copied_is_taken_without_its_quotes(photos):
     script = "from labelloop.ui import start\nstart._make()"
-    app = AppTest.from_string(script, default_timeout=60).run()
+    app = AppTest.from_string(script, default_timeout=PATIENCE).run()
     app.text_input(key="new_images").set_value(f' "{photos}" ').run()
     assert any("40 images found" in caption.value for caption in app.caption)
     assert app.text_input(key="new_folder").value == f"{photos}-labels"

@@ -23,7 +23,7 @@ from labelloop.project.database import connect
 from labelloop.project.jobs import Jobs
 from labelloop.project.schema import FIRST, steps
 from labelloop.types import Event, Settings
-from tests.conftest import draw
+from tests.conftest import PATIENCE, draw
 
 
 def said(project, image_id):
@@ -164,7 +164,7 @@ def test_an_old_project_may_be_opened_by_many_at_once(oldest):
     at_once = threading.Barrier(8)
 
     def open_it(_):
-        at_once.wait(60)
+        at_once.wait(PATIENCE)
         with Project(oldest) as project:
             return len(steps.pending(project.db))
 

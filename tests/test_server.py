@@ -16,7 +16,7 @@ from labelloop.server.guards import guards, hosts_for
 from labelloop.server.routes import routes
 from labelloop.types import Event
 from labelloop.ui.component import static_version
-from tests.conftest import draw, embed_by_color, truth
+from tests.conftest import PATIENCE, draw, embed_by_color, truth
 
 HEADERS = {"Origin": "http://localhost", "X-Labelloop": "1", "Content-Type": "application/json"}
 
@@ -29,7 +29,7 @@ def page(project):
     app = Starlette(routes=routes(), middleware=guards(hosts_for("127.0.0.1")))
     with TestClient(app, base_url="http://localhost") as client:
         client.base, client.live = f"/ll/{key}", desk.get(key)
-        assert client.live.wait_for(0, 60)
+        assert client.live.wait_for(0, PATIENCE)
         yield client
     desk.close_all()
 
@@ -201,7 +201,7 @@ def test_a_held_out_image_gives_nothing_away(page):
     names = truth(page.live.project)
     for seq, row in enumerate((~board.held_out).nonzero()[0][:10], 1):
         send(page, label(seq, int(row) + 1, page.live.project.class_index(names[int(row) + 1])))
-    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    assert page.live.wait_for(page.live.project.log.last_id(), PATIENCE)
     items = page.get(f"{page.base}/queue", params={"client": "tab", "n": 60}).json()["items"]
     exam = [item for item in items if item["exam"]]
     assert {item["id"] for item in exam} <= set((board.held_out.nonzero()[0] + 1).tolist())
@@ -236,7 +236,7 @@ def test_held_out_images_stay_without_suggestion_in_the_review(page):
     names = truth(page.live.project)
     for seq, image_id in enumerate([held_out, *others], 1):
         send(page, label(seq, image_id, page.live.project.class_index(names[image_id])))
-    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    assert page.live.wait_for(page.live.project.log.last_id(), PATIENCE)
     found = {item["id"]: item for item in page.get(f"{page.base}/review").json()["items"]}
     assert found[held_out]["suggestion"] is None
     assert found[others[0]]["suggestion"] is not None
@@ -246,7 +246,7 @@ def test_the_review_filters_and_orders(page):
     send(page, label(1, 5, 0), label(2, 6, 1), {"seq": 3, "image": 7, "kind": "unsure"})
     send(page, {"seq": 4, "image": 8, "kind": "skip"}, {"seq": 5, "image": 5, "kind": "flag"})
     send(page, {"seq": 6, "image": 6, "kind": "note", "note": "which one?"})
-    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    assert page.live.wait_for(page.live.project.log.last_id(), PATIENCE)
 
     def ids(**wanted):
         return [item["id"] for item in page.get(f"{page.base}/review", params=wanted).json()["items"]]
@@ -266,7 +266,7 @@ def test_the_review_finds_images_by_their_paths_and_by_who_answered(page):
     one, two, three, four = (number[f"{k:02}"] for k in (1, 2, 3, 4))
     send(page, label(1, one, 1), label(2, two, 0), {"seq": 3, "image": three, "kind": "unsure"}, label(4, four, 0))
     send(page, label(1, two, 0), {"seq": 2, "image": one, "kind": "flag"}, client="other tab", by="bob")
-    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    assert page.live.wait_for(page.live.project.log.last_id(), PATIENCE)
 
     def ids(**wanted):
         reply = page.get(f"{page.base}/review", params=wanted).json()
@@ -290,7 +290,7 @@ def test_the_review_finds_images_by_their_paths_and_by_who_answered(page):
 def test_answers_that_nobody_put_a_name_to_are_somebodys_too(page):
     send(page, label(1, 5), by="")
     send(page, label(1, 6), client="other tab", by="Ann")
-    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    assert page.live.wait_for(page.live.project.log.last_id(), PATIENCE)
     reply = page.get(f"{page.base}/review", params={"by": ""}).json()
     assert (reply["people"], [item["id"] for item in reply["items"]]) == (["", "Ann"], [5])
 
@@ -555,7 +555,7 @@ def test_a_request_that_makes_no_sense_is_refused_before_anything_is_stored(page
 
 def test_images_that_a_page_has_from_another_project_disturb_nobody(page):
     assert send(page, label(1, 3), have=[0, -1, 10**6, 7]).status_code == 200
-    assert page.live.wait_for(1, 60)
+    assert page.live.wait_for(1, PATIENCE)
     assert (page.live.notice, page.live._clients["tab"].pinned) == (None, {7})
 
 
@@ -600,7 +600,7 @@ def answered(page):
     names = truth(page.live.project)
     index = page.live.project.class_index
     send(page, *(label(k, image, index(name)) for k, (image, name) in enumerate(names.items(), 1)))
-    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    assert page.live.wait_for(page.live.project.log.last_id(), PATIENCE)
 
 
 def test_the_next_images_come_with_labeled_ones_that_look_like_them(page):
@@ -608,7 +608,7 @@ def test_the_next_images_come_with_labeled_ones_that_look_like_them(page):
     learning = [int(row) + 1 for row in (~board.held_out).nonzero()[0]]
     for seq, image_id in enumerate(learning[:6], 1):
         send(page, label(seq, image_id, page.live.project.class_index(names[image_id])))
-    assert page.live.wait_for(page.live.project.log.last_id(), 60)
+    assert page.live.wait_for(page.live.project.log.last_id(), PATIENCE)
     (first, *_) = [item for item in page.get(f"{page.base}/queue?client=tab&n=20").json()["items"] if not item["exam"]]
     assert len(first["neighbours"]) == 3
     assert {one["id"] for one in first["neighbours"]} <= set(learning[:6])

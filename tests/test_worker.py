@@ -20,7 +20,7 @@ from labelloop.images import open_upright
 from labelloop.project import Measured, Project
 from labelloop.train import recipe
 from labelloop.types import Event
-from tests.conftest import TINY, draw, embed_by_color, label_some, wait_until
+from tests.conftest import PATIENCE, TINY, draw, embed_by_color, label_some, wait_until
 
 LONG_AGO = "2026-01-01T00:00:00.000Z"
 RUN = [sys.executable, "-c", "from labelloop.worker import main; main()"]
@@ -478,7 +478,7 @@ def test_the_heartbeat_outlives_a_locked_database_and_ends_with_the_project(monk
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.001)
     project = Refusing(error)
     with worker.Pulse(project, 1) as pulse:
-        assert pulse.stop.wait(60)
+        assert pulse.stop.wait(PATIENCE)
     assert min(project.reports, 2) == reports
 
 
