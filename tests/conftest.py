@@ -12,7 +12,7 @@ from PIL import Image
 
 from labelloop.board import read_board
 from labelloop.features import FeatureStore
-from labelloop.project import Project
+from labelloop.project import Job, Project
 from labelloop.types import Event, Settings
 
 TINY = "test_efficientnet"  # a network of timm that is trained in a second
@@ -97,11 +97,23 @@ def label_some(project: Project, n: int) -> None:
     project.log.append([Event(image_id=i, kind="label", class_index=project.class_index(names[i])) for i in images])
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Look every tenth of a second; fails after PATIENCE."""
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Look every tenth of a second; fails after so many seconds."""
     pause = threading.Event()
-    for _ in range(int(PATIENCE * 10)):
+    for _ in range(int(seconds * 10)):
         if condition():
             return
         pause.wait(0.1)
-    raise AssertionError(f"not within {PATIENCE} seconds")
+    raise AssertionError(f"not within {seconds} seconds")
+
+
+def wait_for_end(project: Project, job_id: int) -> Job:
+    """A job once it is over. Its worker may get next to no time on a busy machine: only one that is stuck fails here.
+
+    One that is dead is found so by its silent heartbeat.
+    """
+    job = project.jobs.get(job_id)
+    while job.is_open:
+        wait_until(lambda last=job: project.jobs.get(job_id) != last, 4 * PATIENCE)
+        job = project.jobs.get(job_id)
+    return job
