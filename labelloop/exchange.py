@@ -60,9 +60,10 @@ class Taken:
 
 def records(project: Project, wanted: Filter = Filter()) -> Iterator[Record]:
     """One record for each labeled image that passes the filter and is still there, by image."""
+    answers = project.log.answers()  # first: the images and classes they are about are there then
     classes, flagged, notes = project.classes, project.log.flagged(), project.log.notes()
     images = project.catalog.images()
-    for answer in project.log.answers():
+    for answer in answers:
         if answer.kind == "label" and not images[answer.image_id].gone:
             record = _record(answer, images[answer.image_id], classes, notes.get(answer.image_id))
             if _passes(record, wanted) and (wanted.flagged or answer.image_id not in flagged):
@@ -100,8 +101,8 @@ def _passes(record: Record, wanted: Filter) -> bool:
 def plan(project: Project, wanted: Filter = Filter()) -> Plan:
     """What an export with this filter will write."""
     found = list(records(project, wanted))
+    answers = project.log.answers()  # before the images, as above
     images = project.catalog.images()
-    answers = project.log.answers()
     return Plan(
         images=len(found),
         per_class=dict(Counter(record.label for record in found)),

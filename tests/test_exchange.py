@@ -126,6 +126,29 @@ def test_filters(answered, wanted, test):
     assert 0 < len(list(records(answered, wanted))) < len(everything)
 
 
+@pytest.mark.parametrize("look", [lambda project: list(records(project)), plan])
+def test_an_answer_that_comes_while_an_export_is_made_does_not_end_it(answered, photos, monkeypatch, look):
+    """It is about an image and a class that were added just before it."""
+    images, answers = answered.catalog.images, answered.log.answers
+
+    def then_label(read):
+        def read_and_label(*args):
+            found = read(*args)
+            monkeypatch.undo()
+            draw(photos / "late.png", (90, 90, 90))
+            list(answered.catalog.scan())
+            answered.add_class("green")
+            answered.label("late.png", "green")
+            return found
+
+        return read_and_label
+
+    monkeypatch.setattr(answered.catalog, "images", then_label(images))
+    monkeypatch.setattr(answered.log, "answers", then_label(answers))
+    look(answered)
+    assert "late.png" in {record.file_name for record in records(answered)}
+
+
 def test_flagged_images_can_be_left_out(answered):
     flagged = answered.catalog.image(2).name
     assert flagged in {record.file_name for record in records(answered)}
