@@ -504,6 +504,18 @@ def test_a_taken_port_says_so():
     listening.close()
 
 
+def test_a_project_that_is_closed_while_it_is_looked_for_is_not_open(page, monkeypatch):
+    find = desk._find
+
+    def and_close(folder):
+        key = find(folder)
+        desk.close_all()
+        return key
+
+    monkeypatch.setattr(desk, "_find", and_close)
+    assert not desk.is_open(page.live.project.folder)
+
+
 def test_a_project_made_anew_in_the_same_folder_has_another_address(page, photos):
     folder, old = page.live.project.folder, page.base
     assert page.get(f"{old}/view/1").content == page.get(f"{old}/view/1").content

@@ -31,8 +31,8 @@ def open_project(folder: str | Path) -> str:
 
 def is_open(folder: str | Path) -> bool:
     """Whether this app has the project open."""
-    key = _find(folder)
-    return key is not None and _open[key].project.is_there
+    live = _open.get(_find(folder) or "")  # another request may have closed it since it was found
+    return live is not None and live.project.is_there
 
 
 def _find(folder: str | Path) -> str | None:
