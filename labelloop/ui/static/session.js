@@ -63,7 +63,7 @@ export class Session {
     this.#on.changed();
     const past = (await this.#api.recent(this.#by, 50)).items.reverse().map((item) => this.same(item));
     this.timeline.addPast(past);
-    const answered = past.filter((item) => item.answer);
+    const answered = past.filter((item) => item.answer && !item.seq); // those of this page can be undone already
     this.#strokes.unshift(...answered.map((item) => [{ item, before: item.before, named: { undoes: item.event } }]));
     this.#begun = true;
   };

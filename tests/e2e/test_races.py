@@ -1,0 +1,53 @@
+"""Replies, files and frames that come late, or in another order: no answer, image or undo is taken for another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from conftest import Errors
+from playwright.sync_api import Page, Route, expect
+from stub import Server
+from test_component import OFFLINE, expect_image, press, said, saved
+
+pytestmark = pytest.mark.browser
+
+Stub = Callable[..., Server]
+
+
+class Held:
+    """Requests to this path wait from now on, until they may go on."""
+
+    def __init__(self, page: Page, path: str) -> None:
+        self.routes: list[Route] = []
+        self.is_open = False
+        page.route(path, lambda route: route.continue_() if self.is_open else self.routes.append(route))
+
+    def let_go(self) -> None:
+        self.is_open = True
+        for route in self.routes:
+            route.continue_()
+
+
+@pytest.mark.parametrize("when", ["late", "at the second try"])
+def test_an_answer_that_the_list_of_recent_ones_has_too_is_undone_once(
+    page: Page, stub: Stub, errors: Errors, when: str
+) -> None:
+    errors.expected += OFFLINE
+    server = stub()
+    held = Held(page, "**/recent?*")
+    page.goto(server.url)
+    expect_image(page, 1)
+    press(page, "1")
+    saved(page)
+    with page.expect_response("**/recent?*"):
+        if when == "at the second try":
+            held.is_open = True
+            held.routes[0].abort()
+        else:
+            held.let_go()
+    page.wait_for_load_state("networkidle")
+    press(page, "2", "z", "z", "z")
+    expect(page.locator(".toast")).to_have_text("nothing to undo")
+    saved(page)
+    assert [kind for _, kind, _ in said(server.project)] == ["label", "label", "undo", "undo"]
