@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 from conftest import Errors
 from playwright.sync_api import Page, Route, expect
 from stub import Server
-from test_component import OFFLINE, expect_image, press, said, saved
+from test_component import OFFLINE, TWO_FRAMES, expect_image, large, open_grid, press, said, saved
 
 pytestmark = pytest.mark.browser
 
@@ -51,3 +52,23 @@ def test_an_answer_that_the_list_of_recent_ones_has_too_is_undone_once(
     expect(page.locator(".toast")).to_have_text("nothing to undo")
     saved(page)
     assert [kind for _, kind, _ in said(server.project)] == ["label", "label", "undo", "undo"]
+
+
+BOUNCE = """() => {
+  const events = [..."12"].map((key) => new KeyboardEvent("keydown", { key, composed: true }));
+  for (const event of events) document.body.dispatchEvent(event); // made at the same time: pressed at the same time
+}"""
+
+
+def test_a_key_that_bounces_in_large_does_not_label_an_image_nobody_saw(page: Page, stub: Stub) -> None:
+    """The next one is in the browser already, and complete before it is on screen."""
+    project = open_grid(page, stub(exam_every=0))
+    press(page, "ArrowRight", "ArrowRight", "Shift+Space")
+    expect(large(page)).to_have_attribute("src", re.compile("/view/2$"))
+    page.evaluate(TWO_FRAMES)
+    page.evaluate(BOUNCE)
+    expect(page.locator(".toast")).to_have_text("wait for the image")
+    expect(large(page)).to_have_attribute("src", re.compile("/view/3$"))
+    press(page, "3")
+    saved(page)
+    assert said(project) == [(2, "label", 0), (3, "label", 2)]

@@ -117,7 +117,7 @@ class Labeler {
       toast: (text) => this.toast.say(text),
       note: (items) => this.note.open(items),
       open: (item) => this.preview.open(api.view(item.id), item.name, this.#wordFor(item.answer)),
-      isSeen: () => this.preview.isSeen,
+      isSeen: (time) => this.preview.isSeen(time),
       shut: () => this.preview.close(),
       changed: () => this.#drawSoon(),
       draw: () => this.#draw(),
@@ -220,7 +220,7 @@ class Labeler {
 
   #act(action, event, index) {
     const meant = this.session.merged[index] ?? index; // the key of a class that was merged
-    if (this.preview.isOpen && this.many.actOnLarge(action, meant)) return;
+    if (this.preview.isOpen && this.many.actOnLarge(action, event, meant)) return;
     const panel = [this.help, this.preview].find((one) => one.isOpen);
     panel?.close();
     if (panel && !(panel === this.preview && action === "undo")) return;

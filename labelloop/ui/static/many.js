@@ -12,7 +12,7 @@ export class Many {
   trouble = null; // why the last images could not be had; until some can
   #large = null; // the image that is looked at large
 
-  /** on: {say(answer, n), toast(text), note(items), open(item), isSeen(), shut(), changed(), draw()} */
+  /** on: {say(answer, n), toast(text), note(items), open(item), isSeen(time), shut(), changed(), draw()} */
   constructor(session, api, isReview, on) {
     Object.assign(this, { session, api, isReview, on });
     this.said = h("p", { class: "grid-said", role: "status" });
@@ -66,22 +66,22 @@ export class Many {
   }
 
   /** What a key means while one image is large: it is about that one. Returns whether it means something there. */
-  actOnLarge(action, index) {
+  actOnLarge(action, event, index) {
     const item = this.#large;
     const { columns } = this.grid;
     const steps = { left: -1, right: 1, up: -columns, down: columns };
     if (action in steps) this.#enlarge(this.grid.step(item, steps[action]));
     else if (action === "flag") this.#flag([item]);
-    else if (action === "label") this.#answerLarge(item, { kind: "label", class: index }, "human");
-    else if (action === "skip" || action === "unsure") this.#answerLarge(item, { kind: action }, "human");
+    else if (action === "label") this.#answerLarge(item, { kind: "label", class: index }, "human", event);
+    else if (action === "skip" || action === "unsure") this.#answerLarge(item, { kind: action }, "human", event);
     else if (action === "accept" && !item.exam && (item.suggestion ?? null) !== null)
-      this.#answerLarge(item, { kind: "label", class: item.suggestion }, "accepted");
+      this.#answerLarge(item, { kind: "label", class: item.suggestion }, "accepted", event);
     else return false;
     return true;
   }
 
-  #answerLarge(item, answer, source) {
-    if (!this.on.isSeen()) return this.on.toast("wait for the image");
+  #answerLarge(item, answer, source, event) {
+    if (!this.on.isSeen(event.timeStamp)) return this.on.toast("wait for the image");
     this.session.answer([item], () => answer, { source });
     this.on.say(answer, 1);
     const next = this.isReview ? item : this.grid.nextOpen(item);

@@ -50,6 +50,7 @@ export class Help extends Panel {
 
 export class Preview extends Panel {
   #img = null;
+  #since = Infinity; // when the image itself was painted, not only its place
 
   constructor() {
     super("preview", "One image, large");
@@ -57,14 +58,18 @@ export class Preview extends Panel {
 
   /** answer: what was said of it, "" for nothing. */
   open(address, name, answer) {
-    this.#img = h("img", { src: address, alt: name });
+    const img = h("img", { alt: name, decoding: "sync" }); // it is decoded by the time it is shown
+    this.#img = img;
+    this.#since = Infinity;
+    img.onload = () => requestAnimationFrame((now) => this.#img === img && (this.#since = now));
+    img.src = address;
     const caption = h("figcaption", {}, h("span", { class: "name", text: name }), answer && h("b", { text: answer }));
-    this.show(h("figure", {}, this.#img, caption));
+    this.show(h("figure", {}, img, caption));
   }
 
-  /** Whether the image itself is there, not only its place. */
-  get isSeen() {
-    return this.isOpen && this.#img.complete && this.#img.naturalWidth > 0;
+  /** Whether a key pressed at that time is meant for this image: a busy page may get to keys late. */
+  isSeen(time) {
+    return this.isOpen && this.#since <= time;
   }
 }
 
