@@ -72,3 +72,17 @@ def test_a_key_that_bounces_in_large_does_not_label_an_image_nobody_saw(page: Pa
     press(page, "3")
     saved(page)
     assert said(project) == [(2, "label", 0), (3, "label", 2)]
+
+
+def test_no_key_is_taken_while_nothing_can_be_seen(page: Page, stub: Stub) -> None:
+    server = stub()
+    held = Held(page, "**/labeler.css")
+    page.goto(server.url, wait_until="commit")
+    expect(page.locator(".frame img")).to_have_count(1)
+    press(page, "1")
+    held.let_go()
+    expect(page.locator(".ll")).not_to_have_css("visibility", "hidden")
+    expect_image(page, 1)
+    press(page, "2")
+    saved(page)
+    assert said(server.project) == [(1, "label", 1)]

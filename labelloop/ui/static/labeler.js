@@ -208,7 +208,7 @@ class Labeler {
   // ---- keys and buttons
 
   #key = (event) => {
-    if (!this.element.isConnected) return;
+    if (!this.element.isConnected || this.element.style.visibility) return; // nothing can be seen before the style is there
     this.#tabbed ||= event.key === "Tab";
     const read = readKey(event, this.legend.keys, this.#keysOf(), this.#tabbed);
     if (!read) return;
