@@ -9,7 +9,10 @@ import pytest
 from conftest import Errors
 from playwright.sync_api import Page, Route, expect
 from stub import Server
-from test_component import OFFLINE, TWO_FRAMES, expect_image, large, open_grid, press, said, saved
+from test_component import (
+    OFFLINE, TWO_FRAMES, expect_image, large, open_grid, press, said, saved, selected, tile,
+)  # fmt: skip
+from test_slips import count
 
 pytestmark = pytest.mark.browser
 
@@ -86,3 +89,22 @@ def test_no_key_is_taken_while_nothing_can_be_seen(page: Page, stub: Stub) -> No
     press(page, "2")
     saved(page)
     assert said(server.project) == [(1, "label", 1)]
+
+
+def test_what_is_selected_in_a_review_stays_so_when_the_rest_comes(page: Page, stub: Stub) -> None:
+    server = stub()
+    for image in (1, 2, 3):
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": "label", "class": 0})
+    asked = count(page, "/review?")
+    held = Held(page, "**/recent?*")
+    page.goto(f"{server.url}?mode=review")
+    expect(tile(page, 2)).to_be_visible()
+    tile(page, 1).click()
+    with page.expect_response("**/recent?*"):
+        held.let_go()
+    page.wait_for_load_state("networkidle")
+    assert selected(page) == [1]
+    assert len(asked) == 2  # these, and that there are no others
+    press(page, "3")
+    saved(page)
+    assert said(server.project)[-1] == (2, "label", 2)

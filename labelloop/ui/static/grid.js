@@ -19,7 +19,7 @@ export class Grid {
   #columns = 1;
   #width = WISH;
   #loading = false;
-  #finished = false;
+  #finished = true; // until the first reset()
   #generation = 0; // a reply for an older list is thrown away
   #drag = null;
 

@@ -49,6 +49,7 @@ class Labeler {
       saved: acked,
       refused: (text) => this.#refuse(text),
       closed: () => this.data.reopen?.(),
+      begins: () => this.#isReview() && this.many.open(),
     };
     const wanted = data.mode === "review" ? 0 : QUEUE;
     const held = () => (this.view === "grid" ? this.many.held() : []);
@@ -60,7 +61,7 @@ class Labeler {
     window.addEventListener("beforeunload", this.#leave);
     window.addEventListener("resize", this.fit);
     for (const wait of [50, 400, 1500]) setTimeout(this.fit, wait); // elements above may still be arriving
-    this.session.start().then(() => (this.#isReview() ? this.many.open() : this.focus.reserve.start()));
+    this.session.start().then(() => this.#isReview() || this.focus.reserve.start());
     this.#draw();
   }
 

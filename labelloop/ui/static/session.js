@@ -32,7 +32,8 @@ export class Session {
 
   /**
    * held() -> ids of images that are shown besides the timeline's.
-   * on: {changed(), saved(acked), refused(text), closed()}; closed: the server runs, but does not know the project
+   * on: {changed(), saved(acked), refused(text), closed(), begins()}; closed: the server runs, but does not know the
+   * project; begins: what waited from before was sent
    */
   constructor({ api, base, by, wanted, held, on }) {
     this.#api = api;
@@ -54,6 +55,7 @@ export class Session {
     window.addEventListener("pagehide", this.#leave);
     await this.outbox.adopt();
     if (this.#closed) return;
+    this.#on.begins();
     await this.#ask(this.#begin);
     this.#schedule();
   }
