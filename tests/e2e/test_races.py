@@ -10,7 +10,7 @@ from conftest import Errors
 from playwright.sync_api import Page, Route, expect
 from stub import Server
 from test_component import (
-    OFFLINE, TWO_FRAMES, expect_image, large, open_grid, press, said, saved, selected, tile,
+    OFFLINE, TWO_FRAMES, expect_image, large, open_grid, open_page, press, said, saved, selected, tile,
 )  # fmt: skip
 from test_slips import count
 
@@ -108,3 +108,22 @@ def test_what_is_selected_in_a_review_stays_so_when_the_rest_comes(page: Page, s
     press(page, "3")
     saved(page)
     assert said(server.project)[-1] == (2, "label", 2)
+
+
+def test_what_waits_from_before_a_reload_does_not_overrule_what_is_said_after_it(
+    page: Page, stub: Stub, errors: Errors
+) -> None:
+    """Its image was shown again, and what was said of it then was saved before what had been said at first."""
+    errors.expected += OFFLINE
+    project = open_page(page, stub())
+    page.on("dialog", lambda dialog: dialog.accept())
+    project.refuse = (507, "the disk is full")
+    press(page, "1")
+    expect(page.locator(".trouble")).to_contain_text("the disk is full")
+    page.reload()
+    expect_image(page, 2)
+    expect(page.locator(".saved")).to_have_text("1 waiting")
+    press(page, "2")
+    project.refuse = None
+    saved(page)
+    assert project.labels() == {1: 0, 2: 1}

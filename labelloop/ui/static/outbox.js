@@ -42,6 +42,12 @@ export class Outbox {
     return this.#lanes.reduce((sum, lane) => sum + lane.answers.length, 0);
   }
 
+  /** Ids of images with an answer of an earlier client: one that is given meanwhile would be saved before it. */
+  get inherited() {
+    const earlier = this.#lanes.filter(({ client }) => client !== this.client);
+    return earlier.flatMap(({ answers }) => answers.map(({ image }) => image));
+  }
+
   /** Takes up what earlier clients left in this browser and tries once to send it. */
   async adopt() {
     for (const lane of leftovers(this.#storage, `${PREFIX}|${this.#base}|`)) {

@@ -255,7 +255,7 @@ export class Session {
 
   /** Ids of the images that nobody else may have. */
   #have() {
-    return [...new Set([...this.timeline.have(), ...this.#held()])];
+    return [...new Set([...this.timeline.have(), ...this.#held(), ...this.outbox.inherited])];
   }
 
   /** The server keeps images for who asks: one that it heard late keeps none. */
