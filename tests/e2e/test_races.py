@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Errors
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 from stub import Server
 from test_component import (
     OFFLINE, TWO_FRAMES, expect_image, large, open_grid, open_page, press, said, saved, selected, tile,
@@ -127,3 +127,47 @@ def test_what_waits_from_before_a_reload_does_not_overrule_what_is_said_after_it
     project.refuse = None
     saved(page)
     assert project.labels() == {1: 0, 2: 1}
+
+
+class Late:
+    """The server's replies on this path, as they were when they were made, wait until they may be heard."""
+
+    def __init__(self, page: Page, path: str) -> None:
+        self.page = page
+        self.replies: list[tuple[Route, APIResponse]] = []
+        self.is_open = False
+        page.route(path, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        reply = route.fetch()
+        if self.is_open:
+            route.fulfill(response=reply)
+        else:
+            self.replies.append((route, reply))
+
+    def wait(self) -> None:
+        """Until there is one."""
+        while not self.replies:
+            self.page.wait_for_timeout(20)
+
+    def let_go(self) -> None:
+        self.is_open = True
+        for route, reply in self.replies:
+            route.fulfill(response=reply)
+
+
+def test_a_correction_is_not_taken_back_on_screen_by_a_list_that_was_asked_for_before(page: Page, stub: Stub) -> None:
+    server = stub()
+    for image in (1, 2, 3):
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": "label", "class": 0})
+    project = open_page(page, server, "?mode=review")
+    tile(page, 0).click()
+    held, late = Held(page, "**/answers"), Late(page, "**/review?*")
+    press(page, "3")
+    page.get_by_label("Class", exact=True).select_option(label="rust")
+    late.wait()
+    held.let_go()
+    saved(page)
+    late.let_go()
+    expect(tile(page, 0).locator(".chip")).to_have_text("healthy")
+    assert project.labels()[3] == 2

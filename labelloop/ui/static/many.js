@@ -131,11 +131,12 @@ export class Many {
     let offset = Math.max(0, this.grid.items.length - touched);
     const asked = this.filters.value;
     for (;;) {
+      const { saved } = this.session;
       const reply = await this.api.review({ ...asked, offset, n: REVIEW_LOAD });
       if (asked !== this.filters.value) return []; // something else is wanted by now
       this.filters.count(reply.total);
       this.filters.setPeople(reply.people);
-      const fresh = reply.items.filter((item) => !this.grid.has(item.id)).map((item) => this.session.same(item));
+      const fresh = reply.items.filter((item) => !this.grid.has(item.id)).map((item) => this.session.same(item, saved));
       if (fresh.length || !reply.items.length) return fresh;
       offset += reply.items.length;
     }

@@ -16,6 +16,7 @@ export class Session {
   state = null;
   timeline = new Timeline();
   trouble = null; // text: the server could not be asked
+  saved = 0; // the newest of this page's answers that is on disk, by its number
   #api;
   #wanted; // images to ask for; 0 for a page that shows no next image
   #by;
@@ -113,11 +114,14 @@ export class Session {
     return this.#unsaved.has(item);
   }
 
-  /** The object that stands for this image here, so that all views show one truth; news never changes what is in use. */
-  same(fresh) {
+  /**
+   * The object that stands for this image here, so that all views show one truth; news never changes what is in use, nor
+   * what was answered here after `saved`, the number that was on disk when the server was asked.
+   */
+  same(fresh, saved = Infinity) {
     const known = this.#items.get(fresh.id);
     if (!known) this.#items.set(fresh.id, fresh);
-    else if (!this.#inUse(known)) Object.assign(known, fresh);
+    else if (!this.#inUse(known) && !(known.seq > saved)) Object.assign(known, fresh);
     return known ?? fresh;
   }
 
@@ -281,6 +285,7 @@ export class Session {
   }
 
   #acked = (acked, reply) => {
+    this.saved = acked;
     this.#settle((item) => item.seq <= acked, reply.now);
     this.trouble = null;
     this.#take(reply);
