@@ -6,7 +6,7 @@ Arrays go by image id - 1. Left out: models (loop.py), and what is read on deman
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,16 @@ class Board:
         self.label, self.state, self.times, self.bulk = label, state, times, bulk
         self.event, self.by = event, by
         self.last_event = max(one.id or 0 for one in events)
+
+    def newest(self, project: Project) -> Board:
+        """This board, or one with the answers that were appended since; features and images are as they are here."""
+        last = self.last_event  # first: what is brought up to date meanwhile is read again
+        appended = [event for event in project.log.since(last) if event.image_id <= len(self.label)]
+        if not appended:
+            return self
+        board = replace(self, classes=project.classes)  # an answer may be of one that was just added
+        board.apply(project, appended)
+        return board
 
     @property
     def counts(self) -> dict[str, int]:

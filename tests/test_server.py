@@ -260,6 +260,30 @@ def test_the_review_filters_and_orders(page):
     assert page.get(f"{page.base}/review", params={"show": "nonsense"}).status_code == 400
 
 
+def test_a_review_has_each_answer_that_was_acknowledged_though_the_model_is_still_being_fitted(page):
+    live = page.live
+    live.close()
+    send(page, label(1, 5, 0), label(2, 6, 1))
+    page.post(f"{page.base}/classes", content=json.dumps({"name": "green"}), headers=HEADERS)
+    send(page, label(3, 5, 2), {"seq": 4, "image": 6, "kind": "undo"}, client="other tab", by="ben")
+    for order in ("new", "doubt"):
+        reply = page.get(f"{page.base}/review", params={"order": order}).json()
+        assert [(item["id"], item["answer"]) for item in reply["items"]] == [(5, {"kind": "label", "class": 2})]
+        assert (reply["total"], reply["people"]) == (1, ["ben"])
+    assert page.get(f"{page.base}/review", params={"show": "class", "class": 0}).json()["total"] == 0
+    assert live.board.last_event == 0  # the thread still has to learn from them
+
+
+def test_a_review_has_an_answer_of_a_class_that_the_model_does_not_know_yet(page):
+    answered(page)
+    page.live.close()
+    page.post(f"{page.base}/classes", content=json.dumps({"name": "green"}), headers=HEADERS)
+    send(page, label(1, 5, 2), client="other tab", by="ben")
+    for order in ("new", "doubt"):
+        items = page.get(f"{page.base}/review", params={"order": order}).json()["items"]
+        assert {"kind": "label", "class": 2} in [item["answer"] for item in items if item["id"] == 5]
+
+
 def test_the_review_finds_images_by_their_paths_and_by_who_answered(page):
     """The even images are in red/, the odd ones in blue/; ann answers 01 to 04, and bob takes 02 over."""
     number = {image.name[-6:-4]: image.id for image in page.live.project.catalog.images().values()}
@@ -311,6 +335,7 @@ def test_a_review_asks_the_database_as_often_for_many_images_as_for_few(page, wa
         assert len(page.get(f"{page.base}/review", params={**wanted, "n": n}).json()["items"]) == n
         return len(asked)
 
+    assert page.live.wait_for(page.live.project.log.last_id(), 60)  # else a review reads what the board has not
     page.live.close()
     ask(1)  # the paths are read once
     type(page.live.project).db = property(traced)

@@ -22,12 +22,11 @@ Json = dict[str, Any]
 
 
 def reviewed(
-    live: Live, show: str, class_index: str | None, order: str, *, by: str | None = None, find: str = ""
+    live: Live, board: Board, show: str, class_index: str | None, order: str, *, by: str | None = None, find: str = ""
 ) -> list[int]:
     """Ids of answered images that fit a filter, in order; only those whose answer is `by` one person, and those with
     all words of `find` in their path, where these are given.
     """
-    board = live.board  # looked at once: it may be another the next time
     learned, labeled = model_for(board, live.learned), board.label >= 0
 
     def among(image_ids: Iterable[int]) -> Bools:
@@ -74,13 +73,12 @@ def model_for(board: Board, learned: Learned | None) -> Learned | None:
     return learned if fits else None
 
 
-def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Json]:
-    """Picks as the page shows them, with what `learned` says of them.
+def items(live: Live, board: Board, picks: Sequence[Pick], learned: Learned | None) -> list[Json]:
+    """Picks as the page shows them, with what the board knows and `learned` says of them.
 
     A held-out image carries no suggestion, no probabilities, no neighbours; one that is asked about again neither, and
     no answer.
     """
-    board = live.board
     ids = [pick.image_id for pick in picks]
     images = live.project.catalog.images(ids)
     flagged, notes = live.project.log.flagged(), live.project.log.notes()
@@ -112,12 +110,11 @@ def items(live: Live, picks: Sequence[Pick], learned: Learned | None) -> list[Js
     return shown
 
 
-def answered_items(live: Live, image_ids: Sequence[int], *, with_neighbours: bool) -> list[Json]:
+def answered_items(live: Live, board: Board, image_ids: Sequence[int], *, with_neighbours: bool) -> list[Json]:
     """Answered images with what the model would say now; for held-out ones it stays hidden.
 
     Neighbours are for a few images: they take long where there are many labels.
     """
-    board = live.board
     learned = model_for(board, live.learned)
     rows = np.array(image_ids, dtype=int) - 1
     near = [alike for alike, _ in nearest_labeled(board, rows)] if with_neighbours else [[] for _ in rows]
@@ -134,7 +131,7 @@ def answered_items(live: Live, image_ids: Sequence[int], *, with_neighbours: boo
             picks.append(
                 Pick(image_id=image_id, strategy="review", suggestion=best, probability=p, neighbours=tuple(alike))
             )
-    return items(live, picks, learned)
+    return items(live, board, picks, learned)
 
 
 def top(probabilities: Any, k: int = 10) -> list[tuple[int, float]]:

@@ -160,7 +160,7 @@ def queue(live: Live, request: Request, body: Json) -> Json:
 def _queue(live: Live, client: str, have: Sequence[int], n: int) -> Json:
     now = live.state(client)  # first: a page asks again when it hears of a newer version than it was given images of
     picks = live.take(client, have, min(n, 500))
-    return {"items": items(live, picks, live.chosen_by), "state": now}
+    return {"items": items(live, live.board, picks, live.chosen_by), "state": now}
 
 
 @json_route
@@ -168,7 +168,7 @@ def reserve(live: Live, request: Request, body: Json) -> Json:
     """GET: images for a page that loses the connection. No choice of the loop, so they belong to no round."""
     wanted = request.query_params
     picks = live.reserve(_text(wanted["client"], 64), min(int(wanted.get("n", 200)), 500))
-    return {"items": items(live, picks, None)}
+    return {"items": items(live, live.board, picks, None)}
 
 
 @json_route
@@ -178,7 +178,7 @@ def recent(live: Live, request: Request, body: Json) -> Json:
     events = live.project.log.latest(n, by=by, answers_only=True)
     before = live.project.log.before(events)
     told = [{"answer": said(event), "event": event.id, "before": said(before.get(event.image_id))} for event in events]
-    shown = answered_items(live, [event.image_id for event in events], with_neighbours=True)
+    shown = answered_items(live, live.board, [event.image_id for event in events], with_neighbours=True)
     return {"items": [item | more for item, more in zip(shown, told, strict=True)]}
 
 
@@ -187,10 +187,11 @@ def review(live: Live, request: Request, body: Json) -> Json:
     """GET: answered images, filtered and ordered, and who answered."""
     wanted = request.query_params
     show, order, find = wanted.get("show", "all"), wanted.get("order", "new"), _text(wanted.get("find", ""), 200)
-    found = reviewed(live, show, wanted.get("class"), order, by=wanted.get("by"), find=find)
+    board = live.board.newest(live.project)  # what was just answered is there, though the model may not know it yet
+    found = reviewed(live, board, show, wanted.get("class"), order, by=wanted.get("by"), find=find)
     offset, n = int(wanted.get("offset", 0)), min(int(wanted.get("n", 200)), 500)
-    shown = answered_items(live, found[offset : offset + n], with_neighbours=False)
-    return {"total": len(found), "items": shown, "people": people(live.board)}
+    shown = answered_items(live, board, found[offset : offset + n], with_neighbours=False)
+    return {"total": len(found), "items": shown, "people": people(board)}
 
 
 # -- classes and jobs ------------------------------------------------------------------------------------------------

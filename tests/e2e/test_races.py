@@ -10,7 +10,17 @@ from conftest import Errors
 from playwright.sync_api import APIResponse, Page, Route, expect
 from stub import Server
 from test_component import (
-    OFFLINE, TWO_FRAMES, expect_image, large, open_grid, open_page, press, said, saved, selected, tile,
+    OFFLINE,
+    TWO_FRAMES,
+    expect_image,
+    large,
+    open_grid,
+    open_page,
+    press,
+    said,
+    saved,
+    selected,
+    tile,
 )  # fmt: skip
 from test_slips import count
 
