@@ -181,3 +181,43 @@ def test_a_correction_is_not_taken_back_on_screen_by_a_list_that_was_asked_for_b
     late.let_go()
     expect(tile(page, 0).locator(".chip")).to_have_text("healthy")
     assert project.labels()[3] == 2
+
+
+def test_what_was_learned_from_an_answer_is_asked_for_soon_though_another_question_was_under_way(
+    page: Page, stub: Stub
+) -> None:
+    project = open_page(page, stub())
+    late = Late(page, "**/state?*")
+    press(page, "1")
+    late.wait()
+    press(page, "2")
+    saved(page)
+    project.images = 300
+    late.let_go()
+    expect(page.locator(".figure")).to_have_text("2 / 300 labeled")  # not with the next look, after ten seconds
+
+
+def test_a_name_does_not_go_back_to_what_a_late_reply_says(page: Page, stub: Stub) -> None:
+    open_page(page, stub())
+    late = Late(page, "**/answers")
+    press(page, "1")
+    late.wait()
+    page.get_by_role("button", name="rename…").click()
+    page.keyboard.type("rust")
+    press(page, "Enter")
+    page.get_by_label("new name of rust").fill("red")
+    press(page, "Enter")
+    expect(page.locator(".class .name")).to_have_text(["red", "mildew", "healthy"])
+    page.evaluate(WATCH)
+    late.let_go()
+    saved(page)
+    page.evaluate(TWO_FRAMES)
+    assert page.evaluate("window.names.filter((text) => text.includes('rust'))") == []
+
+
+WATCH = """() => {
+  window.names = [];
+  const list = document.getElementById("root").shadowRoot.querySelector(".classes");
+  const look = () => window.names.push(list.textContent);
+  new MutationObserver(look).observe(list, { childList: true, subtree: true, characterData: true });
+}"""

@@ -1,6 +1,7 @@
 // One person labeling one project: what was answered, what can be undone, what comes next. No DOM.
 
 import { Refused } from "./api.js";
+import { entry } from "./entry.js";
 import { meanMerged } from "./merged.js";
 import { Outbox } from "./outbox.js";
 import { Timeline } from "./timeline.js";
@@ -26,6 +27,8 @@ export class Session {
   #unsaved = new Set(); // items with an answer that is not on disk yet
   #items = new Map(); // id -> item, all that was ever sent to this page
   #asking = false;
+  #asked = 0; // questions to the server so far
+  #known = 0; // the state is as of the answer to this one of them
   #dry = false; // the last reply left fewer than LOW ahead: only the poll asks again
   #timer = null;
   #closed = false;
@@ -198,8 +201,8 @@ export class Session {
   }
 
   async train() {
-    this.#know(await this.#api.job({ kind: "finetune" }));
-    this.#schedule();
+    await this.#update(this.#api.job({ kind: "finetune" }));
+    this.#schedule(BUSY_POLL);
     this.#on.changed();
   }
 
@@ -231,19 +234,7 @@ export class Session {
 
   #push(item, event) {
     this.#unsaved.add(item);
-    item.seq = this.outbox.push({
-      image: item.id,
-      kind: event.kind,
-      class: event.class ?? null,
-      note: event.note ?? null,
-      source: event.source ?? "human",
-      seconds: event.seconds ?? null,
-      round: item.round ?? null,
-      strategy: item.strategy ?? null,
-      undoes: event.undoes ?? null,
-      undoes_seq: event.undoes_seq ?? null,
-      ...shownGuess(item),
-    });
+    item.seq = this.outbox.push(entry(item, event));
     return item.seq;
   }
 
@@ -262,10 +253,17 @@ export class Session {
     return [...new Set([...this.timeline.have(), ...this.#held(), ...this.outbox.inherited])];
   }
 
-  /** The server keeps images for who asks: one that it heard late keeps none. */
+  /**
+   * The server keeps images for who asks: one that it heard late keeps none. A state that is older than what is known
+   * here by now is left out.
+   */
   async #keeps(question) {
+    const number = ++this.#asked;
     try {
-      return await question;
+      const reply = await question;
+      if (this.state && number < this.#known) reply.state = this.state;
+      else this.#known = number;
+      return reply;
     } finally {
       if (this.#closed) this.#leave();
     }
@@ -293,16 +291,19 @@ export class Session {
     this.#schedule(AFTER_ANSWER);
   };
 
-  /** Takes in the server's state; a reply that was under way when a class was added has not heard of it. */
+  async #update(question) {
+    this.#know((await this.#keeps(question.then((state) => ({ state })))).state);
+  }
+
+  /** Takes in the server's state. */
   #know(state) {
-    if (state.classes.length < this.classes.length)
-      Object.assign(state, { classes: this.classes, first_names: this.firstNames, merged: this.merged });
     const hadMerged = JSON.stringify(this.merged);
     this.state = state;
     if (JSON.stringify(this.merged) !== hadMerged) meanMerged(this.#items.values(), this.merged);
   }
 
   #knowClasses(reply) {
+    this.#known = ++this.#asked; // what was asked before has not heard of it
     const { classes, merged } = reply;
     const first_names = classes.map((name, index) => this.firstNames[index] ?? name);
     if (this.state) Object.assign(this.state, { classes, first_names, merged });
@@ -354,9 +355,11 @@ export class Session {
     if (!this.#closed) this.#on.changed();
   }
 
-  #schedule(wait = this.#wait()) {
+  /** Asks again after so many ms. Unless told when, what was planned while a question was under way still holds. */
+  #schedule(wait = null) {
+    if (wait === null && this.#timer !== null) return;
     clearTimeout(this.#timer);
-    if (!document.hidden && !this.#closed) this.#timer = setTimeout(this.#poll, wait);
+    this.#timer = document.hidden || this.#closed ? null : setTimeout(this.#poll, wait ?? this.#wait());
   }
 
   #wait() {
@@ -366,21 +369,16 @@ export class Session {
 
   #poll = async () => {
     clearTimeout(this.#timer);
+    this.#timer = null;
     if (document.hidden || this.#closed) return;
+    if (this.#asking) return this.#schedule(AFTER_ANSWER);
     const version = this.state?.version;
     if (!this.#begun) await this.#ask(this.#begin);
     else if (this.timeline.ahead().length < LOW) await this.#fetchQueue();
-    else await this.#ask(async () => this.#know(await this.#api.state(this.outbox.client)));
+    else await this.#ask(() => this.#update(this.#api.state(this.outbox.client)));
     if (version !== undefined && this.state?.version !== version) await this.#fetchQueue();
     this.#schedule();
   };
-}
-
-/** What the person saw before answering: nothing for an image of the exam. */
-function shownGuess({ exam, suggestion, probability }) {
-  return exam
-    ? { suggestion: null, probability: null }
-    : { suggestion: suggestion ?? null, probability: probability ?? null };
 }
 
 export function isActive(job) {
