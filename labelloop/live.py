@@ -120,7 +120,7 @@ class Live:
             me.pinned = {image_id for image_id in have if 1 <= image_id <= len(self.board.label)}
             me.seen, me.wants = time.monotonic(), max(n, QUEUE)
             self._to_log += me.showed(have)
-            picks = [replace(pick, round=self.round) for pick in me.next(self._answered)[:n]]
+            picks = me.next(self._answered)[:n]
             me.given = {pick.image_id: (self.round, pick) for pick in picks}
             self._given_out = self._given_out or bool(picks)
         if len(picks) < n:
@@ -297,7 +297,8 @@ class Live:
         number = project.rounds.start(choice.strategy, dict(choice.settings), seed, labels, instead_of=unseen)
         with self._lock:
             for client, own, own_exam in zip(clients, deal(choice.picks, clients), deal(exam, clients), strict=True):
-                client.queue = mix_exam(own, own_exam, client.wants, share, rng, rest=not self.board.is_embedding)
+                queue = mix_exam(own, own_exam, client.wants, share, rng, rest=not self.board.is_embedding)
+                client.queue = [replace(pick, round=number) for pick in queue]
             self._given_out = self._given_out and self.round == number
             self.round, self.seen_event, self.chosen_by = number, seen, self.learned
             self.asked, self.ran = asked, choice.strategy

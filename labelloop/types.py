@@ -174,7 +174,7 @@ class Pick:
     suggestion: int | None = None  # class index; always None for a held-out image
     probability: float | None = None
     held_out: bool = False
-    round: int | None = None  # the round that chose it, once that is logged
+    round: int | None = None  # the round that chose it, once there is one
     again: bool = False  # it has an answer, which is not shown: a second look is worth as much as it is blind
     neighbours: tuple[tuple[int, int], ...] = ()  # (image id, class index) of the nearest labeled images
 
