@@ -8,6 +8,7 @@ chooses the next images.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -69,6 +70,7 @@ class Live:
         self.patience = Patience()
         self._passed_over: set[int] = set()  # images that the strategy will not have
         self._clients: dict[str, Client] = {}
+        self._left: dict[str, float] = {}  # pages that said goodbye, and when
         self._newcomer = Client()  # its queue waits for the next page that opens
         self._answered: dict[int, int] = {}  # image → event, of answers that the queue does not know of yet
         self._to_log: list[tuple[int, Pick]] = []
@@ -107,11 +109,16 @@ class Live:
         """Something changed (a class, a setting, a job): look now."""
         self._wake.set()
 
-    def take(self, client: str, have: Collection[int], n: int) -> list[Pick]:
-        """The next n images for one page: not what it has, not what other pages have. n=0 keeps nothing for it."""
+    def take(self, client: str, have: Collection[int], n: int, *, asked: float = math.inf) -> list[Pick]:
+        """The next n images for one page: not what it has, not what other pages have.
+
+        Nothing is kept for it with n=0, nor if it was closed since it asked (by time.monotonic(); now unless told).
+        """
         if n <= 0:
             return []
         with self._lock:
+            if self._left.get(client, -math.inf) > asked:
+                return []
             if client not in self._clients:
                 self._clients[client], self._newcomer = self._newcomer, Client()
                 self._wake.set()
@@ -131,6 +138,7 @@ class Live:
         """A page is closed: others may have what it had."""
         with self._lock:
             self._clients.pop(client, None)
+            self._left[client] = time.monotonic()
         self._wake.set()
 
     def reserve(self, client: str, n: int) -> list[Pick]:
@@ -269,6 +277,7 @@ class Live:
         """The pages, and the one that may come; those not heard of for long are gone. Call it with the lock held."""
         forgotten = time.monotonic() - FORGET_CLIENT_SECONDS
         self._clients = {name: client for name, client in self._clients.items() if client.seen > forgotten}
+        self._left = {name: at for name, at in self._left.items() if at > forgotten}
         return [*self._clients.values(), self._newcomer]
 
     def _to_ask(self) -> Ints:

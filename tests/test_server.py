@@ -86,6 +86,21 @@ def test_images_come_with_their_round_and_with_no_newer_version_than_theirs(page
     assert ({item["round"] for item in reply["items"]}, reply["state"]["version"]) == ({given[0]}, given[1])
 
 
+def test_a_page_that_is_closed_while_its_answer_is_written_keeps_no_images(page, monkeypatch):
+    live, write = page.live, page.live.answer
+    page.get(f"{page.base}/queue", params={"client": "tab", "n": 5})
+
+    def slowly(events):
+        write(events)
+        page.post(f"{page.base}/goodbye", content=json.dumps({"client": "tab"}), headers=HEADERS)
+
+    monkeypatch.setattr(live, "answer", slowly)
+    assert send(page, label(1, 3), n=5).json()["acked"] == 1
+    assert live._clients == {}
+    page.get(f"{page.base}/queue", params={"client": "tab", "n": 5})  # a browser may bring a page back
+    assert list(live._clients) == ["tab"]
+
+
 def test_stop_reaches_the_job_that_runs_not_the_one_that_waits_for_it(page):
     jobs = page.live.project.jobs
     running, _ = jobs.ask("fine-tune")

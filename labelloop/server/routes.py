@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -70,6 +71,7 @@ class BadAnswer(BadInput):
 @json_route
 def answers(live: Live, request: Request, body: Json) -> Json:
     """POST: append answers; acknowledged means committed to disk."""
+    asked = time.monotonic()  # a page that is closed while its last answers are written wants no more images
     client, by = _text(body["client"], 64), _text(body.get("by", ""), 100)
     have, n = [int(image_id) for image_id in body["have"]], int(body.get("n", 24))
     events = []
@@ -82,7 +84,7 @@ def answers(live: Live, request: Request, body: Json) -> Json:
     _store(live, events)
     acked = max((event.seq or 0 for event in events), default=0)
     now = _now(live, [event.image_id for event in events if event.kind == "undo"])
-    return {"acked": acked, "now": now, **_queue(live, client, have, n)}
+    return {"acked": acked, "now": now, **_queue(live, client, have, n, asked)}
 
 
 def _store(live: Live, events: Sequence[Event]) -> None:
@@ -154,12 +156,13 @@ def goodbye(live: Live, request: Request, body: Json) -> Json:
 def queue(live: Live, request: Request, body: Json) -> Json:
     """GET: the images one page should show next."""
     have = [int(i) for i in request.query_params.get("have", "").split(",") if i]
-    return _queue(live, request.query_params["client"], have, int(request.query_params.get("n", 24)))
+    asked = time.monotonic()
+    return _queue(live, request.query_params["client"], have, int(request.query_params.get("n", 24)), asked)
 
 
-def _queue(live: Live, client: str, have: Sequence[int], n: int) -> Json:
+def _queue(live: Live, client: str, have: Sequence[int], n: int, asked: float) -> Json:
     now = live.state(client)  # first: a page asks again when it hears of a newer version than it was given images of
-    picks = live.take(client, have, min(n, 500))
+    picks = live.take(client, have, min(n, 500), asked=asked)
     return {"items": items(live, live.board, picks, live.chosen_by), "state": now}
 
 
