@@ -126,7 +126,7 @@ def begin(page: Page, app: App, images: Path, classes: str = f"red\nblue\n{HOSTI
 
 def image_is_there(page: Page) -> None:
     """On screen, for two frames: a key that comes before the image could be seen is no answer to it."""
-    expect(page.locator(".frame img")).to_be_visible(timeout=60_000)
+    expect(page.locator(".frame img")).to_be_visible(timeout=1000 * PATIENCE)  # once it is embedded
     page.evaluate("new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(seen)))")
 
 
