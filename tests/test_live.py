@@ -291,7 +291,7 @@ def test_an_undo_leaves_the_board_that_a_request_is_reading_as_it_was(project):
             return value
 
     live.board = Read(**vars(live.board))
-    (shown,) = items(live, [Pick(image_id=3, strategy="review")], None)
+    (shown,) = items(live, live.board, [Pick(image_id=3, strategy="review")], None)
     assert shown["answer"] == {"kind": "label", "class": 0}
     assert (live.board.state[2], live.board.label[2]) == (NONE, -1)
 
@@ -725,7 +725,7 @@ def test_an_image_is_asked_about_asks_twice_and_blind_and_never_a_third_time(ask
     say(asking, blue, "blue")
     picks = {pick.image_id: pick for pick in asking.take("tab", [], 30)}
     assert {red, blue} <= set(picks)
-    (shown,) = items(asking, [picks[red]], asking.chosen_by)
+    (shown,) = items(asking, asking.board, [picks[red]], asking.chosen_by)
     assert asking.learned is not None
     assert (shown["again"], shown["answer"], shown["suggestion"], shown["probability"]) == (True, None, None, None)
     assert (shown["probs"], shown["neighbours"]) == ([], [])

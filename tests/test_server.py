@@ -74,8 +74,8 @@ def test_images_come_with_their_round_and_with_no_newer_version_than_theirs(page
     live, take = page.live, page.live.take
     given = (live.round, live.version)
 
-    def then_choose(*args):
-        picks = take(*args)
+    def then_choose(*args, **more):
+        picks = take(*args, **more)
         live.answer([Event(image_id=1, kind="skip", client="other tab", seq=1)])
         live._follow()
         return picks
