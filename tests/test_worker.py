@@ -195,10 +195,16 @@ def test_the_process_does_the_work_and_says_when_it_is_done(project):
 
 # It comes to no end by itself: the features of the second batch are written, and their marks never are.
 STUCK = """
-import itertools, threading
+import itertools, sys, threading
+from pathlib import Path
 from labelloop import backbone, features, worker
 writes, runs = itertools.count(1), features._runs
-features._runs = lambda *what: threading.Event().wait() if next(writes) == 4 else runs(*what)
+def until_killed(*what):
+    if next(writes) == 4:
+        Path(sys.argv[1], "stuck").touch()
+        threading.Event().wait()
+    return runs(*what)
+features._runs = until_killed
 backbone.Embedded.batch = 8
 worker.main()
 """
@@ -207,11 +213,10 @@ worker.main()
 def test_a_killed_process_leaves_a_project_that_goes_on(project):
     job_id, _ = project.jobs.ask("embed")
     process = subprocess.Popen([sys.executable, "-c", STUCK, str(project.folder), str(job_id)])
-    store = project.features_folder("base")
-    wait_until(lambda: (store / "about.json").exists() and len(FeatureStore.open(store)) > 0)
+    wait_until((project.folder / "stuck").exists)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    features, done = FeatureStore.open(store).read()
+    features, done = FeatureStore.open(project.features_folder("base")).read()
     assert done.sum() == 8
     assert (np.linalg.norm(features[done], axis=1) > 0.99).all()  # what is marked done is there
     silence(project)
