@@ -91,7 +91,7 @@ def test_no_key_is_taken_while_nothing_can_be_seen(page: Page, stub: Stub) -> No
     server = stub()
     held = Held(page, "**/labeler.css")
     page.goto(server.url, wait_until="commit")
-    expect(page.locator(".frame img")).to_have_count(1)
+    page.locator(".frame img").wait_for(state="attached")
     press(page, "1")
     held.let_go()
     expect(page.locator(".ll")).not_to_have_css("visibility", "hidden")

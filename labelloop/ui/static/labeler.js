@@ -209,7 +209,8 @@ class Labeler {
   // ---- keys and buttons
 
   #key = (event) => {
-    if (!this.element.isConnected || this.element.style.visibility) return; // nothing can be seen before the style is there
+    const isSeen = !this.element.style.visibility; // not before the style is there
+    if (!this.element.isConnected || !isSeen) return;
     this.#tabbed ||= event.key === "Tab";
     const read = readKey(event, this.legend.keys, this.#keysOf(), this.#tabbed);
     if (!read) return;
