@@ -341,8 +341,13 @@ class Live:
     def _log_picks(self) -> None:
         with self._lock:
             to_log, self._to_log = self._to_log, []
-        for number in sorted({number for number, _ in to_log}):
-            self.project.rounds.add_picks(number, [pick for logged, pick in to_log if logged == number])
+        try:
+            for number in sorted({number for number, _ in to_log}):
+                self.project.rounds.add_picks(number, [pick for logged, pick in to_log if logged == number])
+                to_log = [one for one in to_log if one[0] != number]
+        finally:
+            with self._lock:
+                self._to_log[:0] = to_log  # what could not be saved, is the next time
 
     # -- what the page shows -----------------------------------------------------------------------------------------
 

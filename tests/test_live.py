@@ -8,6 +8,7 @@ import pytest
 
 from labelloop import loop, worker
 from labelloop.board import NONE, Board
+from labelloop.errors import NotSaved
 from labelloop.features import FeatureStore
 from labelloop.live import Live
 from labelloop.project import Project
@@ -343,6 +344,22 @@ def test_what_was_shown_is_logged_with_its_round(live):
     wait_until(lambda: len(logged()) == 4)  # the queue is there a moment earlier
     assert logged() == [*given[:3], given[4]]
     assert {event.round for event in live.project.log.since()} == {None}
+
+
+def test_what_was_shown_while_the_disk_was_full_is_logged_later(project, monkeypatch):
+    embed_by_color(project)
+    live = Live(project)
+    live._follow()
+    given = [pick.image_id for pick in live.take("tab", [], 3)]
+    live.take("tab", given[:2], 3)
+    with monkeypatch.context() as full:
+        full.setattr(project.rounds, "add_picks", lambda *_: (_ for _ in ()).throw(NotSaved("the disk is full")))
+        live._follow_or_say_why_not()
+    assert live.notice == "the disk is full"
+    live._follow()
+    live._follow()  # nothing is logged twice
+    rows = project.db.conn.execute("SELECT image_id FROM picks ORDER BY rank")
+    assert [row["image_id"] for row in rows] == given[:2]
 
 
 def test_labels_from_the_command_line_arrive(live):
