@@ -101,6 +101,14 @@ def test_no_key_is_taken_while_nothing_can_be_seen(page: Page, stub: Stub) -> No
     assert said(server.project) == [(1, "label", 1)]
 
 
+def test_the_style_is_asked_for_again_where_it_did_not_come(page: Page, stub: Stub, errors: Errors) -> None:
+    errors.expected.append("Failed to load resource")
+    page.route("**/labeler.css*", lambda route: route.abort(), times=2)
+    page.goto(stub().url)
+    expect(page.locator(".ll")).not_to_have_css("visibility", "hidden")
+    expect_image(page, 1)
+
+
 def test_what_is_selected_in_a_review_stays_so_when_the_rest_comes(page: Page, stub: Stub) -> None:
     server = stub()
     for image in (1, 2, 3):

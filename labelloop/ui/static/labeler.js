@@ -14,6 +14,7 @@ import { Session } from "./session.js";
 import { Status } from "./status.js";
 
 const QUEUE = 24; // images asked for at a time
+const STYLE_AGAIN = 500; // ms until the style is asked for again
 const SAID = { skip: "skipped", unsure: "unsure" };
 
 export function mount({ parentElement, data }) {
@@ -131,6 +132,8 @@ class Labeler {
       this.element.style.visibility = "";
       this.fit();
     });
+    // A server that was just away: another address is asked for again.
+    this.style.addEventListener("error", () => setTimeout(() => (this.style.href += "?"), STYLE_AGAIN));
     root.append(this.style, this.element);
   }
 
