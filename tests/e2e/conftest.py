@@ -106,6 +106,8 @@ def context(
         SCREENSHOTS.mkdir(exist_ok=True)
         for number, page in enumerate(context.pages):
             page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png")
+    for page in context.pages:
+        page.unroute_all(behavior="ignoreErrors")  # a request that is under way has nobody to answer any more
     context.close()
     assert not errors, "errors on the page: " + "; ".join(errors)
 
