@@ -16,7 +16,7 @@ class Client:
 
     queue: list[Pick] = field(default_factory=list)
     pinned: set[int] = field(default_factory=set)  # on screen or about to be
-    given: dict[int, tuple[int, Pick]] = field(default_factory=dict)  # what it may show: id → (round, pick)
+    given: dict[int, Pick] = field(default_factory=dict)  # what it may show, by image id
     seen: float = 0.0
     wants: int = QUEUE
 
@@ -25,8 +25,8 @@ class Client:
         """Images that no other page is given."""
         return self.pinned.union(pick.image_id for pick in self.queue)
 
-    def showed(self, image_ids: Iterable[int]) -> list[tuple[int, Pick]]:
-        """Those of the images that it was given and shows for the first time, with their rounds."""
+    def showed(self, image_ids: Iterable[int]) -> list[Pick]:
+        """Those of the images that it was given and shows for the first time."""
         return [self.given.pop(image_id) for image_id in image_ids if image_id in self.given]
 
     def next(self, answered: Collection[int]) -> list[Pick]:

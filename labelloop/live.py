@@ -73,7 +73,7 @@ class Live:
         self._left: dict[str, float] = {}  # pages that said goodbye, and when
         self._newcomer = Client()  # its queue waits for the next page that opens
         self._answered: dict[int, int] = {}  # image → event, of answers that the queue does not know of yet
-        self._to_log: list[tuple[int, Pick]] = []
+        self._to_log: list[Pick] = []
         self._lock = threading.Lock()
         self._newer = threading.Condition(self._lock)
         self._wake = threading.Event()
@@ -128,7 +128,7 @@ class Live:
             me.seen, me.wants = time.monotonic(), max(n, QUEUE)
             self._to_log += me.showed(have)
             picks = me.next(self._answered)[:n]
-            me.given = {pick.image_id: (self.round, pick) for pick in picks}
+            me.given = {pick.image_id: pick for pick in picks}
             self._given_out = self._given_out or bool(picks)
         if len(picks) < n:
             self._wake.set()
@@ -342,9 +342,9 @@ class Live:
         with self._lock:
             to_log, self._to_log = self._to_log, []
         try:
-            for number in sorted({number for number, _ in to_log}):
-                self.project.rounds.add_picks(number, [pick for logged, pick in to_log if logged == number])
-                to_log = [one for one in to_log if one[0] != number]
+            for number in sorted({pick.round for pick in to_log if pick.round is not None}):
+                self.project.rounds.add_picks(number, [pick for pick in to_log if pick.round == number])
+                to_log = [pick for pick in to_log if pick.round != number]
         finally:
             with self._lock:
                 self._to_log[:0] = to_log  # what could not be saved, is the next time
