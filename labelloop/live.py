@@ -12,7 +12,6 @@ import math
 import os
 import sys
 import threading
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,22 +20,19 @@ import numpy as np
 
 from labelloop import worker
 from labelloop.board import NONE, Board, read_board, read_features
+from labelloop.choosing import Chooser, Wanted
 from labelloop.cores import share
-from labelloop.dealing import QUEUE, Client, deal, unanswered
-from labelloop.errors import BadInput, BadStrategy, CannotTrain, LabelloopError
+from labelloop.dealing import Dealer, deal
+from labelloop.errors import CannotTrain, LabelloopError
 from labelloop.learning import Learned, learn
-from labelloop.loop import Choice, choose, exam_picks, load_strategies, mix_exam, record
+from labelloop.loop import exam_picks, mix_exam, record
 from labelloop.project import Project
 from labelloop.standing import standing
-from labelloop.strategies import Strategy
-from labelloop.strategies.deadline import Patience
-from labelloop.strategies.registry import Offered
 from labelloop.types import ANSWERS, Bools, Event, Ints, Pick
 
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 1.0  # how often to look for changes that others made
-FORGET_CLIENT_SECONDS = 120.0  # a page not heard of for so long gives its images back
 RESERVE_REASON = "drawn at random, because the server could not be reached"
 
 
@@ -53,29 +49,16 @@ class Live:
         self.project = project
         self.board: Board = read_board(project)
         self.learned: Learned | None = None
+        self.dealer = Dealer()
+        self.chooser = Chooser(project)
         self.chosen_by: Learned | None = None  # the model that the present queue is based on
-        self.round = 0
-        self._given_out = False  # whether somebody was given an image of this round
-        self.version = 0  # grows with every new queue
-        self.seen_event = -1  # the newest event the queue is based on
+        self.asked: Wanted | None = None  # what the present queue was asked of
+        self.ran = ""  # the strategy that chose it, which may be the cold start or the one that worked before
         self.notice: str | None = None
         self.unreadable = len(project.catalog.problems())
+        self._passed_over: set[int] = set()  # images that the strategy will not have
         self._resumed_at = len(self.board.label)  # images there were when embedding last went on by itself
         self._is_behind = True  # there is something that the model does not know yet; labels of earlier days, at first
-        self.asked: tuple[str, dict[str, Any]] | None = None  # strategy and settings the present queue was asked of
-        self.ran = ""  # the strategy that chose it, which may be the cold start or the one that worked before
-        self._strategy: tuple[tuple[str, dict[str, Any]], Strategy | None, tuple[str, ...]] = (("auto", {}), None, ())
-        self._offered = Offered({})
-        self._strategy_that_works = "auto"
-        self.patience = Patience()
-        self._passed_over: set[int] = set()  # images that the strategy will not have
-        self._clients: dict[str, Client] = {}
-        self._left: dict[str, float] = {}  # pages that said goodbye, and when
-        self._newcomer = Client()  # its queue waits for the next page that opens
-        self._answered: dict[int, int] = {}  # image → event, of answers that the queue does not know of yet
-        self._to_log: list[Pick] = []
-        self._lock = threading.Lock()
-        self._newer = threading.Condition(self._lock)
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"live {project.folder.name}", daemon=True)
@@ -96,13 +79,7 @@ class Live:
 
     def answer(self, events: Sequence[Event]) -> None:
         """Append answers; on disk when this returns. Raises NotSaved or BadInput with nothing written."""
-        event_ids = self.project.log.append(events)
-        with self._lock:
-            for event_id, event in zip(event_ids, events, strict=True):
-                if event.kind in ANSWERS and event_id > self.seen_event:
-                    self._answered[event.image_id] = event_id
-                if event.client in self._clients:
-                    self._to_log += self._clients[event.client].showed([event.image_id])
+        self.dealer.answered(events, self.project.log.append(events))
         self._wake.set()
 
     def wake(self) -> None:
@@ -116,29 +93,14 @@ class Live:
         """
         if n <= 0:
             return []
-        with self._lock:
-            if self._left.get(client, -math.inf) > asked:
-                return []
-            if client not in self._clients:
-                self._clients[client], self._newcomer = self._newcomer, Client()
-                self._wake.set()
-            me = self._clients[client]
-            # A page may have images of a project that was in this folder before, or nonsense.
-            me.pinned = {image_id for image_id in have if 1 <= image_id <= len(self.board.label)}
-            me.seen, me.wants = time.monotonic(), max(n, QUEUE)
-            self._to_log += me.showed(have)
-            picks = me.next(self._answered)[:n]
-            me.given = {pick.image_id: pick for pick in picks}
-            self._given_out = self._given_out or bool(picks)
-        if len(picks) < n:
+        picks, is_short = self.dealer.take(client, have, n, len(self.board.label), asked)
+        if is_short:
             self._wake.set()
         return picks
 
     def forget(self, client: str) -> None:
         """A page is closed: others may have what it had."""
-        with self._lock:
-            self._clients.pop(client, None)
-            self._left[client] = time.monotonic()
+        self.dealer.forget(client)
         self._wake.set()
 
     def reserve(self, client: str, n: int) -> list[Pick]:
@@ -148,10 +110,9 @@ class Live:
         the same ones again as long as they are open.
         """
         seed = self.project.settings.seed
-        with self._lock:
+        with self.dealer.lock:
             board = self.board  # not before: what pages have is of this one, or of one before it
-            clients = [*self._clients.values(), self._newcomer]
-            taken = set(self._answered).union(*(client.meant for client in clients))
+            taken = self.dealer.taken()
         is_open = (board.state == NONE) & ~board.held_out & ~board.gone & board.embedded
         rows = np.flatnonzero(is_open)
         rows = rows[~np.isin(rows + 1, list(taken))]
@@ -161,8 +122,7 @@ class Live:
 
     def wait_for(self, event_id: int, seconds: float) -> bool:
         """Wait until the queue is based on an event of the log; False when it is not after so many seconds."""
-        with self._newer:
-            return self._newer.wait_for(lambda: self.seen_event >= event_id, seconds)
+        return self.dealer.wait_for(event_id, seconds)
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -201,7 +161,7 @@ class Live:
         self.board = board
         if self._is_behind:
             self._learn()
-        rewritten = self._follow_strategies()
+        rewritten = self.chooser.follow()
         if self._is_behind or answers or rewritten or self._is_low():
             self._choose()
         has_learned, self._is_behind = self._is_behind, False  # not where something above failed: it is tried again
@@ -243,16 +203,6 @@ class Live:
         self.board = replace(board, features=features, embedded=embedded)
         return True
 
-    def _follow_strategies(self) -> bool:
-        """Take in drop-ins that were written or mended, and another choice of strategy; True when one matters."""
-        before = self._strategy
-        self._offered = load_strategies(self.project)
-        stored = self.project.settings  # looked at once: a request may change both
-        name, settings = stored.strategy, stored.strategy_settings
-        broken = tuple(str(problem) for problem in self._offered.problems)
-        self._strategy = ((name, settings), self._offered.known.get(name), broken)
-        return self._strategy != before
-
     def _learn(self) -> None:
         try:
             self.learned = learn(self.board)
@@ -267,103 +217,60 @@ class Live:
 
     def _is_low(self) -> bool:
         """Whether a page has few images left while there are others to give it."""
-        with self._lock:
-            clients = self._present()
-            low = any(len(client.next(self._answered)) < client.wants // 2 for client in clients)
-            meant = set(self._answered).union(*(client.meant for client in clients))
-        return low and not np.isin(self._to_ask(), [*meant, *self._passed_over]).all()
-
-    def _present(self) -> list[Client]:
-        """The pages, and the one that may come; those not heard of for long are gone. Call it with the lock held."""
-        forgotten = time.monotonic() - FORGET_CLIENT_SECONDS
-        self._clients = {name: client for name, client in self._clients.items() if client.seen > forgotten}
-        self._left = {name: at for name, at in self._left.items() if at > forgotten}
-        return [*self._clients.values(), self._newcomer]
+        with self.dealer.lock:
+            is_low, taken = self.dealer.is_low(), self.dealer.taken()
+        return is_low and not np.isin(self._to_ask(), [*taken, *self._passed_over]).all()
 
     def _to_ask(self) -> Ints:
         """Ids of the images that wait for an answer, or for a second one where the strategy asks again."""
-        board, strategy = self.board, self._strategy[1]
+        board = self.board
         waits: Bools = (board.state == NONE) & ~board.gone & (board.embedded | board.held_out)
-        return np.flatnonzero(waits | board.again if strategy is not None and strategy.again else waits) + 1
+        return np.flatnonzero(waits | board.again if self.chooser.asks_again else waits) + 1
 
     def _choose(self) -> None:
         """Choose once for everybody and deal the images out, so that no two pages ever have the same one."""
-        asked = self._strategy[0]
-        with self._lock:
-            clients = self._present()
+        project, dealer, asked, seen = self.project, self.dealer, self.chooser.wanted, self.board.last_event
+        with dealer.lock:
+            clients, unseen = dealer.present(), dealer.unseen_round()
             pinned = set().union(*(client.pinned for client in clients))
-            unseen = self.round if self.round and not self._given_out else None
-        project, seen = self.project, self.board.last_event
         seed, share = project.settings.seed, project.settings.held_out
         rng = np.random.default_rng([seed, project.rounds.last() + 1])
         n = sum(client.wants for client in clients)
-        choice = self._choose_with_a_strategy_that_works(n, rng, pinned)
+        choice, self.notice = self.chooser.choose(self.board, self.learned, n, rng, pinned)
         # What it leaves out although there was room for it, it would leave out the next time as well.
         had = pinned.union((self.board.exam_open + 1).tolist(), (pick.image_id for pick in choice.picks))
         self._passed_over = set(self._to_ask().tolist()) - had if len(choice.picks) < n else set()
         exam = exam_picks(rng.permutation([i for i in (self.board.exam_open + 1).tolist() if i not in pinned]))
         labels = 0 if self.learned is None else self.learned.labels
         number = project.rounds.start(choice.strategy, dict(choice.settings), seed, labels, instead_of=unseen)
-        with self._lock:
-            for client, own, own_exam in zip(clients, deal(choice.picks, clients), deal(exam, clients), strict=True):
-                queue = mix_exam(own, own_exam, client.wants, share, rng, rest=not self.board.is_embedding)
-                client.queue = [replace(pick, round=number) for pick in queue]
-            self._given_out = self._given_out and self.round == number
-            self.round, self.seen_event, self.chosen_by = number, seen, self.learned
-            self.asked, self.ran = asked, choice.strategy
-            self._answered = {image_id: event for image_id, event in self._answered.items() if event > seen}
-            self.version += 1
-            self._newer.notify_all()
-
-    def _choose_with_a_strategy_that_works(self, n: int, rng: np.random.Generator, pinned: set[int]) -> Choice:
-        """By the strategy that is wanted; else by the one that worked before, else by auto, with their defaults."""
-        (wanted, settings), _, broken = self._strategy
-
-        def choose_by(name: str, settings: dict[str, Any]) -> Choice:
-            one = self.patience.limit(self._offered.get(name))
-            return choose(self.project, self.board, self.learned, n, rng, strategy=one, settings=settings, taken=pinned)
-
-        try:
-            choice = choose_by(wanted, settings)
-        except (BadStrategy, BadInput) as error:  # it fails, or its file is broken and so its name is unknown
-            said = "\n".join([*(text for text in broken if text not in str(error)), str(error)])
-        else:
-            self.notice, self._strategy_that_works = "\n".join(broken) or None, wanted
-            return choice
-        works = "auto" if self._strategy_that_works == wanted else self._strategy_that_works
-        try:
-            choice = choose_by(works, {})
-        except (BadStrategy, BadInput):  # it is gone, or fails by now
-            works, choice = "auto", choose_by("auto", {})
-        self.notice = f"{said.rstrip('.')}. Going on with {works!r}{' and its defaults' if works == wanted else ''}."
-        return choice
+        with dealer.lock:
+            hands = zip(clients, deal(choice.picks, clients), deal(exam, clients), strict=True)
+            rest = not self.board.is_embedding
+            queues = [mix_exam(own, own_exam, page.wants, share, rng, rest=rest) for page, own, own_exam in hands]
+            self.chosen_by, self.asked, self.ran = self.learned, asked, choice.strategy
+            dealer.hand_out(clients, queues, number, seen)
 
     def _log_picks(self) -> None:
-        with self._lock:
-            to_log, self._to_log = self._to_log, []
+        to_log = self.dealer.shown()
         try:
             for number in sorted({pick.round for pick in to_log if pick.round is not None}):
                 self.project.rounds.add_picks(number, [pick for pick in to_log if pick.round == number])
                 to_log = [pick for pick in to_log if pick.round != number]
         finally:
-            with self._lock:
-                self._to_log[:0] = to_log  # what could not be saved, is the next time
+            self.dealer.not_logged(to_log)
 
     # -- what the page shows -----------------------------------------------------------------------------------------
 
     def state(self, client: str = "") -> dict[str, Any]:
         """Where the project stands, as the page shows it; the page that asks, if one does, keeps what it has."""
-        with self._lock:
+        with self.dealer.lock:
             board = self.board  # as in `reserve`
-            if client in self._clients:
-                self._clients[client].seen = time.monotonic()
-            others = [page for name, page in self._clients.items() if name != client]
-            waiting = unanswered((board.state == NONE) & ~board.gone, self._answered, others)
+            waiting = self.dealer.waiting(client, (board.state == NONE) & ~board.gone)
         return {
             **standing(self.project, board, self.learned),
             **waiting,
             "unreadable": self.unreadable,
             "notice": self.notice,
-            "version": self.version,
-            "seen_event": self.seen_event,
+            "version": self.dealer.version,
+            "seen_event": self.dealer.seen_event,
         }

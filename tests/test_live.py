@@ -152,9 +152,8 @@ def test_an_image_whose_answer_was_undone_is_asked_again(live):
     label(live, image_id)
     live.answer([Event(image_id=image_id, kind="undo", client="tab", seq=999)])
     assert live.wait_for(live.project.log.last_id(), PATIENCE)
-    assert image_id in {pick.image_id for client in live._clients.values() for pick in client.next(live._answered)} | {
-        pick.image_id for pick in live._newcomer.queue
-    }
+    pages = [*live.dealer.clients.values(), live.dealer.newcomer]
+    assert image_id in {pick.image_id for page in pages for pick in page.next(live.dealer._answered)}
 
 
 def test_two_pages_never_have_the_same_image(live):
@@ -199,10 +198,10 @@ def test_what_a_page_begins_to_show_while_images_are_chosen_is_not_dealt_to_anot
         return choice
 
     live.answer([Event(image_id=live.take("ben", [], 12)[0].image_id, kind="skip", client="ben", seq=1)])
-    monkeypatch.setattr("labelloop.live.choose", meanwhile)
+    monkeypatch.setattr("labelloop.choosing.choose", meanwhile)
     live._follow()
     assert not set(ann) & {pick.image_id for pick in live.take("ben", [], 40)}
-    assert not set(ann) & {pick.image_id for pick in live._newcomer.queue}
+    assert not set(ann) & {pick.image_id for pick in live.dealer.newcomer.queue}
 
 
 def test_a_page_keeps_its_images_and_is_not_given_them_again(live):
@@ -264,7 +263,7 @@ def test_the_reserve_is_open_not_held_out_and_in_nobodys_queue(make_project, tmp
     live._follow()
     live.take("ann", [], 24)
     live._follow()
-    queued = {pick.image_id for client in (live._clients["ann"], live._newcomer) for pick in client.queue}
+    queued = {pick.image_id for client in (live.dealer.clients["ann"], live.dealer.newcomer) for pick in client.queue}
     held_out = set((np.flatnonzero(live.board.held_out) + 1).tolist())
     ids = [pick.image_id for pick in live.reserve("ann", 1000)]
     assert sorted(ids) == sorted(set(range(1, 301)) - queued - held_out)
@@ -303,11 +302,11 @@ def looked_late(project, photos):
     embed_by_color(project)
     live = Live(project)
     live._follow()
-    answered, lock = live.reserve("ann", 1)[0].image_id, live._lock
+    answered, lock = live.reserve("ann", 1)[0].image_id, live.dealer.lock
 
     class Late:
         def __enter__(self):
-            live._lock = lock
+            live.dealer.lock = lock
             find_new(project, photos, "late")
             live.answer([Event(image_id=answered, kind="unsure", client="ben", seq=1)])
             live._follow()
@@ -317,7 +316,7 @@ def looked_late(project, photos):
         def __exit__(self, *_):
             lock.release()
 
-    live._lock = Late()
+    live.dealer.lock = Late()
     return live, answered
 
 
@@ -421,7 +420,7 @@ def write(project, sign, file="mine.py"):
 
 
 def queue(live):
-    return [pick.image_id for pick in live._newcomer.queue if not pick.held_out]
+    return [pick.image_id for pick in live.dealer.newcomer.queue if not pick.held_out]
 
 
 def test_two_broken_files_are_told_in_a_line_each(live):
@@ -481,8 +480,8 @@ def test_a_strategy_is_never_asked_with_the_settings_of_the_one_before(project, 
     mine, margin = Settings(strategy="mine", strategy_settings={"sign": -1.0}), Settings(strategy="margin")
     stored = iter([mine])
     monkeypatch.setattr(Project, "settings", property(lambda _: next(stored, margin)), raising=False)
-    live._follow_strategies()
-    assert live._strategy[0] == ("mine", {"sign": -1.0})
+    live.chooser.follow()
+    assert live.chooser.wanted == ("mine", {"sign": -1.0})
 
 
 def test_the_strategy_that_worked_before_goes_on_with_its_defaults_or_auto_does(project):
@@ -526,22 +525,22 @@ def test_a_strategy_that_never_ends_is_said_and_does_not_stop_the_queue(project)
     file.write_text(ENDLESS)
     project.change_settings(strategy="mine")
     live = Live(project)
-    live.patience.seconds = 1.0  # a thread may wait that long for its turn
+    live.chooser.patience.seconds = 1.0  # a thread may wait that long for its turn
     live._follow()
     assert len(queue(live)) > 5
     words = "was still running after 1 s, in line 1[123]; it is run again once its file or its settings change"
     assert re.fullmatch(rf"mine failed \({file}\): {words}. Going on with 'auto'\.", live.notice)
-    live.patience.seconds = PATIENCE
+    live.chooser.patience.seconds = PATIENCE
     live._choose()  # it is not run again, or this would take minutes
     assert re.search(words, live.notice)
     project.change_settings(strategy_settings={"rounds": 2.0})
     live._follow()
     assert (live.notice, live.ran) == (None, "mine")
-    assert {pick.reason for pick in live._newcomer.queue if not pick.held_out} == {"after 2 rounds"}
+    assert {pick.reason for pick in live.dealer.newcomer.queue if not pick.held_out} == {"after 2 rounds"}
     project.change_settings(strategy_settings={})
     file.write_text(ENDLESS.replace("1e99", "3"))
     live._follow()
-    assert {pick.reason for pick in live._newcomer.queue if not pick.held_out} == {"after 3 rounds"}
+    assert {pick.reason for pick in live.dealer.newcomer.queue if not pick.held_out} == {"after 3 rounds"}
 
 
 def test_a_reason_that_never_ends_is_said_too(project):
@@ -550,7 +549,7 @@ def test_a_reason_that_never_ends_is_said_too(project):
     (project.folder / "strategies" / "mine.py").write_text(ENDLESS.replace(" + run(rounds)", ""))
     project.change_settings(strategy="mine")
     live = Live(project)
-    live.patience.seconds = 1.0  # a thread may wait that long for its turn
+    live.chooser.patience.seconds = 1.0  # a thread may wait that long for its turn
     live._follow()
     assert "was still running after 1 s, in line 1" in live.notice
     assert len(queue(live)) > 5
@@ -575,10 +574,10 @@ def test_a_deadline_changes_nothing_of_what_is_drawn(project):
     embed_by_color(project)
     live = Live(project)
     live._follow()
-    one = live._offered.get("mine")
+    one = live.chooser.offered.get("mine")
     rows = [
         choose(pools.make_pool(60), 60, chosen, np.random.default_rng(5)).rows.tolist()
-        for chosen in (one, live.patience.limit(one))
+        for chosen in (one, live.chooser.patience.limit(one))
     ]
     assert rows[0] == rows[1]
 
@@ -591,10 +590,10 @@ def test_new_images_and_features_arrive(project):
     store.write(range(1, 13), features[:12])
     live = Live(project)
     live._follow()
-    assert {p.image_id for p in live._newcomer.queue if not p.held_out} <= set(range(1, 13))
+    assert {p.image_id for p in live.dealer.newcomer.queue if not p.held_out} <= set(range(1, 13))
     store.write(range(13, 41), features[12:])
     live._follow()
-    assert len([p for p in live._newcomer.queue if not p.held_out]) > 12
+    assert len([p for p in live.dealer.newcomer.queue if not p.held_out]) > 12
     assert live.state()["embedded"] == 40
 
 
@@ -697,11 +696,11 @@ def test_what_could_not_be_learned_for_a_moment_is_learned_later(project, monkey
     live._follow_or_say_why_not()
     assert live.learned is not None
     with monkeypatch.context() as broken:
-        broken.setattr("labelloop.live.choose", lambda *_, **__: 1 / 0)
+        broken.setattr("labelloop.choosing.choose", lambda *_, **__: 1 / 0)
         project.log.append([Event(image_id=first_of_each(live)[0], kind="undo")])
         live._follow_or_say_why_not()
     live._follow_or_say_why_not()
-    assert (live.seen_event, live.notice) == (project.log.last_id(), None)
+    assert (live.dealer.seen_event, live.notice) == (project.log.last_id(), None)
     assert live.learned is None
 
 
@@ -753,7 +752,7 @@ def test_an_image_is_asked_about_asks_twice_and_blind_and_never_a_third_time(ask
     assert red not in {pick.image_id for pick in asking.take("tab", [], 30)}  # before the queue is made anew
     asking._follow()
     assert red not in {pick.image_id for pick in asking.take("tab", [], 100)}
-    assert red not in {pick.image_id for pick in asking._newcomer.queue}
+    assert red not in {pick.image_id for pick in asking.dealer.newcomer.queue}
     assert asking.board.label[red - 1] == index
     kinds = [(event.image_id, event.class_index) for event in asking.project.log.since()]
     assert kinds == [(red, 0), (blue, 1), (red, 1)]
@@ -766,7 +765,7 @@ def test_a_second_answer_that_is_undone_is_asked_for_again(asking):
     asking.answer([Event(image_id=red, kind="undo", client="tab", seq=999)])
     asking._follow()
     assert asking.board.label[red - 1] == asking.project.class_index("red")
-    assert red in {pick.image_id for pick in asking._newcomer.queue}
+    assert red in {pick.image_id for pick in asking.dealer.newcomer.queue}
 
 
 def test_two_pages_are_never_asked_about_the_same_answer(asking):
@@ -799,11 +798,11 @@ def test_what_the_strategy_leaves_out_is_not_offered_to_it_over_and_over(asking)
     """Nothing is answered, so this strategy will have nothing: one look, not one a second."""
     asking.project.change_settings(strategy_settings={"only_answered": True})
     asking._follow()
-    version = asking.version
+    version = asking.dealer.version
     asking.take("tab", [], 24)
     for _ in range(3):
         asking._follow()
-    assert asking.version == version
+    assert asking.dealer.version == version
 
 
 @pytest.mark.parametrize("leave", ["goodbye", "silence"])
@@ -815,13 +814,13 @@ def test_images_that_a_closed_page_had_are_dealt_to_others(asking, leave):
     asking.take("ben", [], 24)
     asking._follow()
     assert asking.take("ben", [], 24) == []
-    version = asking.version
+    version = asking.dealer.version
     asking._follow()
-    assert asking.version == version
+    assert asking.dealer.version == version
     if leave == "goodbye":
         asking.forget("ann")
     else:
-        asking._clients["ann"].seen -= 121
+        asking.dealer.clients["ann"].seen -= 121
     asking._follow()
     assert set(everything) & {pick.image_id for pick in asking.take("ben", [], 24)}
 
@@ -833,7 +832,7 @@ def test_a_page_is_told_what_is_open_and_what_others_have(asking):
 
     asking.take("ann", [1, 2, 3], 24)
     asking.answer([Event(image_id=k, kind="label", class_index=0, client="ann", seq=k) for k in (1, 4)])
-    asking._clients["ann"].queue.clear()
+    asking.dealer.clients["ann"].queue.clear()
     assert (waiting("ann"), waiting("ben")) == ((38, 0), (38, 2))  # before anything follows the answers
     asking.answer([Event(image_id=1, kind="undo", client="ann", seq=5)])
     asking._follow()
@@ -842,13 +841,13 @@ def test_a_page_is_told_what_is_open_and_what_others_have(asking):
 
 def test_a_page_that_shows_no_next_image_is_given_none(asking):
     assert asking.take("review", [], 0) == []
-    assert asking._clients == {}
+    assert asking.dealer.clients == {}
 
 
 def test_a_page_that_only_looks_keeps_what_is_on_its_screen(asking):
     asking.take("ann", [1, 2, 3], 24)
     for _ in range(2):
-        asking._clients["ann"].seen -= 100
+        asking.dealer.clients["ann"].seen -= 100
         asking.state("ann")
         asking._follow()
-    assert asking._clients["ann"].pinned == {1, 2, 3}
+    assert asking.dealer.clients["ann"].pinned == {1, 2, 3}

@@ -37,6 +37,7 @@ LAYERS = [
         "background",
         "worker",
         "dealing",
+        "choosing",
         "standing",
         "live",
         "simulate",

@@ -72,7 +72,7 @@ def test_images_come_with_their_round_and_with_no_newer_version_than_theirs(page
     """A page that was told a newer one would not ask again; the next images may be chosen before the reply is made."""
     page.live.close()
     live, take = page.live, page.live.take
-    given = (live.round, live.version)
+    given = (live.dealer.round, live.dealer.version)
 
     def then_choose(*args, **more):
         picks = take(*args, **more)
@@ -82,7 +82,7 @@ def test_images_come_with_their_round_and_with_no_newer_version_than_theirs(page
 
     monkeypatch.setattr(live, "take", then_choose)
     reply = page.get(f"{page.base}/queue", params={"client": "tab", "n": 5}).json()
-    assert (live.round, live.version) == (given[0] + 1, given[1] + 1)
+    assert (live.dealer.round, live.dealer.version) == (given[0] + 1, given[1] + 1)
     assert ({item["round"] for item in reply["items"]}, reply["state"]["version"]) == ({given[0]}, given[1])
 
 
@@ -96,9 +96,9 @@ def test_a_page_that_is_closed_while_its_answer_is_written_keeps_no_images(page,
 
     monkeypatch.setattr(live, "answer", slowly)
     assert send(page, label(1, 3), n=5).json()["acked"] == 1
-    assert live._clients == {}
+    assert live.dealer.clients == {}
     page.get(f"{page.base}/queue", params={"client": "tab", "n": 5})  # a browser may bring a page back
-    assert list(live._clients) == ["tab"]
+    assert list(live.dealer.clients) == ["tab"]
 
 
 def test_stop_reaches_the_job_that_runs_not_the_one_that_waits_for_it(page):
@@ -230,7 +230,7 @@ def test_the_reserve_is_drawn_at_random_and_never_held_out(page):
     def reserve(n):
         return page.get(f"{page.base}/reserve", params={"client": "tab", "n": n}).json()["items"]
 
-    queued = {pick.image_id for pick in page.live._newcomer.queue}
+    queued = {pick.image_id for pick in page.live.dealer.newcomer.queue}
     held_out = set((page.live.board.held_out.nonzero()[0] + 1).tolist())
     items = reserve(200)
     assert {item["id"] for item in items} == set(range(1, 41)) - queued - held_out
@@ -397,14 +397,14 @@ def test_recent_answers_come_with_what_an_undo_needs(page):
 def test_pages_that_ask_for_no_image_are_given_none_and_one_that_says_goodbye_has_none(page):
     page.get(f"{page.base}/queue", params={"client": "a review", "n": 0})
     send(page, label(1, 3), client="an earlier tab", n=0)
-    assert page.live._clients == {}
+    assert page.live.dealer.clients == {}
     page.get(f"{page.base}/queue", params={"client": "tab", "n": 5})
-    assert list(page.live._clients) == ["tab"]
+    assert list(page.live.dealer.clients) == ["tab"]
     assert page.get(f"{page.base}/state", params={"client": "other"}).json()["elsewhere"] > 5
     for _ in range(2):
         reply = page.post(f"{page.base}/goodbye", content=json.dumps({"client": "tab"}), headers=HEADERS)
         assert reply.status_code == 200
-    assert page.live._clients == {}
+    assert page.live.dealer.clients == {}
 
 
 def test_a_new_class(page):
@@ -608,7 +608,7 @@ def test_a_request_that_makes_no_sense_is_refused_before_anything_is_stored(page
 def test_images_that_a_page_has_from_another_project_disturb_nobody(page):
     assert send(page, label(1, 3), have=[0, -1, 10**6, 7]).status_code == 200
     assert page.live.wait_for(1, PATIENCE)
-    assert (page.live.notice, page.live._clients["tab"].pinned) == (None, {7})
+    assert (page.live.notice, page.live.dealer.clients["tab"].pinned) == (None, {7})
 
 
 def test_review_works_while_images_and_classes_come_in(page):

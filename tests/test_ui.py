@@ -606,7 +606,7 @@ def settled(app: AppTest, project: Project) -> AppTest:
     while live.asked != stored(project):
         assert time.monotonic() < until, (live.asked, live.notice)
         live.wake()
-        live.wait_for(live.seen_event + 1, 0.05)
+        live.wait_for(live.dealer.seen_event + 1, 0.05)
     return app.run()
 
 
