@@ -4,13 +4,13 @@ import { Refused } from "./api.js";
 import { entry } from "./entry.js";
 import { meanMerged } from "./merged.js";
 import { Outbox } from "./outbox.js";
+import { Steps } from "./steps.js";
 import { Timeline } from "./timeline.js";
 
 const LOW = 6; // ask for more images when fewer are ahead
 const BUSY_POLL = 2000;
 const IDLE_POLL = 10_000;
 const AFTER_ANSWER = 700; // by then the server has learned from it and chosen anew
-const UNDO_STEPS = 1000;
 const NOT_OPEN = 400; // what any question gets while the project is not open
 
 export class Session {
@@ -23,7 +23,7 @@ export class Session {
   #by;
   #on;
   #held; // ids of what is on screen besides the timeline
-  #strokes = []; // [[{item, before, named}]], or [[{item, flagged}]] as it was: one step of undo each
+  #steps = new Steps((item, event) => this.#push(item, event));
   #unsaved = new Set(); // items with an answer that is not on disk yet
   #items = new Map(); // id -> item, all that was ever sent to this page
   #asking = false;
@@ -69,8 +69,7 @@ export class Session {
     this.#on.changed();
     const past = (await this.#api.recent(this.#by, 50)).items.reverse().map((item) => this.same(item));
     this.timeline.addPast(past);
-    const answered = past.filter((item) => item.answer && !item.seq); // those of this page can be undone already
-    this.#strokes.unshift(...answered.map((item) => [{ item, before: item.before, named: { undoes: item.event } }]));
+    this.#steps.addPast(past.filter((item) => item.answer && !item.seq)); // those of this page can be undone already
     this.#begun = true;
   };
 
@@ -138,43 +137,17 @@ export class Session {
    * Returns the last number given.
    */
   answer(items, answerOf, { source = "human", seconds = null } = {}) {
-    const stroke = items.map((item) => {
-      const before = item.answer;
-      item.answer = answerOf(item);
-      return { item, before, named: { undoes_seq: this.#push(item, { ...item.answer, source, seconds }) } };
-    });
-    this.#strokes.push(stroke);
-    if (this.#strokes.length > UNDO_STEPS) this.#strokes.shift();
-    return stroke.at(-1)?.named.undoes_seq ?? 0;
+    return this.#steps.answer(items, answerOf, { source, seconds });
   }
 
   /** Takes back the last step. Returns its images, oldest first, or null when there is nothing left. */
   undo() {
-    const stroke = this.#strokes.pop();
-    if (!stroke) return null;
-    for (const { item, before, named, flagged } of stroke) {
-      if (flagged !== undefined) {
-        this.#setFlag(item, flagged);
-        continue;
-      }
-      this.#push(item, { kind: "undo", ...named });
-      item.answer = before;
-    }
-    return stroke.map(({ item }) => item);
+    return this.#steps.undo();
   }
 
   /** Flags all, or unflags all when every one was flagged. Returns whether they are flagged now. */
   flag(items) {
-    const flagged = !items.every((item) => item.flagged);
-    const changed = items.filter((one) => one.flagged !== flagged);
-    this.#strokes.push(changed.map((item) => ({ item, flagged: item.flagged })));
-    for (const item of changed) this.#setFlag(item, flagged);
-    return flagged;
-  }
-
-  #setFlag(item, flagged) {
-    this.#push(item, { kind: flagged ? "flag" : "unflag" });
-    item.flagged = flagged;
+    return this.#steps.flag(items);
   }
 
   note(items, text) {
