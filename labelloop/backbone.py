@@ -80,7 +80,6 @@ class Embedded(Backbone):
     dim = embedded.DIM
     size = embedded.SIDE
     weights_id = embedded.VERSION
-    batch = 64
 
     def shared_by(self, threads: int) -> AbstractContextManager[None]:
         """One thread embeds, and BLAS has one: many small numpy calls take turns at Python's lock, two are slower."""

@@ -1,11 +1,11 @@
 """The built-in features: statistics made by hand and a small network, in plain numpy. Nothing to download, no torch.
 
-An image is squeezed to 128 x 128 pixels, turned into opponent colours (brightness, red-green, yellow-blue) and halved
-twice. Six blocks of numbers are taken from these three sizes. Tones, colours, bands and patterns are counted over the
-whole image, so turning or shifting it changes little; rings know how far from the centre something is; edges know
-where it is. Then a network of one layer of filters and a linear map, in embedded.safetensors, guesses from all this
-what a large network would have said. They are a floor to start from, far below a trained backbone on photographs.
-Left out: how the network was trained (benchmarks/embedded_backbone.py) and what it is worth (docs/embedded.md).
+Made by hand: an image is squeezed to 128 x 128 pixels, turned into opponent colours (brightness, red-green,
+yellow-blue) and halved twice. Six blocks of numbers are taken from these three sizes. Tones, colours, bands and
+patterns are counted over the whole image, so turning or shifting it changes little; rings know how far from the centre
+something is; edges know where it is. Beside them are three stages of a ResNet of timm's, trained by us: what they see
+in the image, and in each of 3 x 3 cells of it. Both are a floor to start from, far below a large network on
+photographs. Left out: how the network was trained (benchmarks/embedded_backbone.py), its worth (docs/embedded.md).
 """
 
 from __future__ import annotations
@@ -20,24 +20,19 @@ from PIL import Image
 
 from labelloop.types import Floats
 
-VERSION = "embedded-2"
+VERSION = "embedded-3"
 """Changes whenever the same image would get other features, so that stored ones are not mixed with new ones."""
 
 SIDE = 128
 NETWORK = Path(__file__).with_name("embedded.safetensors")
-GUESS = 0.4  # how far the network counts, beside 1 for what was made by hand
 # How far each block counts: chosen by hand for accuracy at 100 random labels of EuroSAT, sign digits and sample_data,
 # so figures on these three flatter them a little. docs/benchmarks.md says what they are worth.
 WEIGHTS = {"tones": 0.4, "colours": 0.3, "bands": 0.5, "patterns": 0.9, "rings": 0.7, "edges": 1.4}
 
 
 def features(image: Image.Image) -> Floats:
-    """Features (DIM,), unit length, of an RGB image of any size and shape."""
-    net, size = network(), sizes(image)
-    hand = by_hand(size)
-    inputs = np.concatenate([responses(patches(size[1]), net["filters"], net["offset"]), hand])
-    guess = _unit((inputs - net["mean"]) @ net["map"])
-    return _unit(np.concatenate([hand, np.float32(GUESS) * guess]))
+    """Features (DIM,), unit length, of an RGB image of any size and shape; hand and network count alike."""
+    return _unit(np.concatenate([by_hand(sizes(image)), seen(image)]))
 
 
 def sizes(image: Image.Image) -> tuple[Floats, Floats, Floats]:
@@ -50,39 +45,84 @@ def sizes(image: Image.Image) -> tuple[Floats, Floats, Floats]:
 
 # -- the network ------------------------------------------------------------------------------------------------------
 
-SPAN, STEP, GRID = 6, 2, 3  # pixels of a filter's side and between neighbours; cells of a side
-FAINT = 1e-3  # contrast, squared, below which a patch is rather noise
-DEAD = 0.1  # responses nearer to 0 than this are none
+LOOKS_AT = 96  # pixels of a side
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of colours, as timm's networks expect them
+DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+STAGES = 3
+GRID = 3  # cells of a side
 
 
 @cache
 def network() -> dict[str, Floats]:
-    """Filters (108, k) with their offsets (k,); mean (d,) and map (d, m) of the numbers they and the hand give."""
+    """Convolutions, each as a matrix (9 c, o) with an offset (o,), and the main directions of what is seen."""
     from safetensors.numpy import load_file
 
     return {name: tensor.astype(np.float32) for name, tensor in load_file(NETWORK).items()}
 
 
-def patches(half: Floats) -> Floats:
-    """All patches (900, 108) of an image (3, 64, 64), row by row; mean brightness and contrast are taken out."""
-    windows = np.lib.stride_tricks.sliding_window_view(half, (SPAN, SPAN), (1, 2))[:, ::STEP, ::STEP]
-    found = np.ascontiguousarray(windows.transpose(1, 2, 0, 3, 4)).reshape(-1, 3 * SPAN * SPAN)
-    brightness = found[:, : SPAN * SPAN]
-    brightness -= brightness.mean(axis=1, keepdims=True)
-    found /= np.sqrt(np.einsum("nd,nd->n", found, found)[:, None] / found.shape[1] + FAINT)
+def seen(image: Image.Image) -> Floats:
+    """What the network sees in an RGB image (SEEN,), unit length."""
+    return _unit(places(maps(pixels(image))) @ network()["directions"])
+
+
+def pixels(image: Image.Image) -> Floats:
+    """All of an RGB image, squeezed, as the network takes it (96, 96, 3)."""
+    small = image.convert("RGB").resize((LOOKS_AT, LOOKS_AT), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return (np.asarray(small, np.float32) / np.float32(255) - MEAN) / DEVIATION
+
+
+def maps(x: Floats) -> Floats:
+    """Maps (6, 6, 256) of pixels (96, 96, 3): timm's resnet10t until its third stage, batch norms folded."""
+    for layer, step in ((0, 2), (1, 1), (2, 1)):
+        x = _positive(_convolve(x, f"stem.{layer}", step))
+    x = _around(x, 2).max(axis=2)
+    for stage in range(1, STAGES + 1):
+        step, across = (1, x) if stage == 1 else (2, _halve_and_widen(x, f"{stage}.across"))
+        inside = _convolve(_positive(_convolve(x, f"{stage}.0", step)), f"{stage}.1", 1)
+        x = _positive(inside + across)
+    return x
+
+
+def places(found: Floats) -> Floats:
+    """Means of each map (h, w, c) over the image and over 3 x 3 cells of it (10 c,), of which both count alike.
+
+    Their roots, of unit length: twice as much of something is not twice as telling.
+    """
+    side, channels = len(found) // GRID, found.shape[2]
+    cells = found.reshape(GRID, side, GRID, side, channels).mean(axis=(1, 3)).reshape(-1, channels)
+    return np.concatenate([_unit(np.sqrt(cells.mean(axis=0))), _unit(np.sqrt(cells.ravel()))])
+
+
+def _around(x: Floats, step: int) -> Floats:
+    """The 3 x 3 places around each one of maps (h, w, c), 0 outside, or around every other one (h', w', 9, c)."""
+    h, w, channels = x.shape
+    bordered = np.zeros((h + 2, w + 2, channels), np.float32)
+    bordered[1:-1, 1:-1] = x
+    found = np.empty((h // step, w // step, 9, channels), np.float32)
+    for k in range(9):
+        top, left = divmod(k, 3)
+        found[:, :, k] = bordered[top : top + h : step, left : left + w : step]
     return found
 
 
-def responses(found: Floats, filters: Floats, offset: Floats) -> Floats:
-    """How strongly patches answer filters, either way, over all the image and in 3 x 3 cells (2k * 10,), unit length.
+def _convolve(x: Floats, name: str, step: int) -> Floats:
+    """A convolution of maps (h, w, c) with 3 x 3 weights."""
+    found = _around(x, step)
+    h, w = found.shape[:2]
+    convolved = found.reshape(h * w, -1) @ network()[name]
+    convolved += network()[f"{name}.offset"]
+    return convolved.reshape(h, w, -1)
 
-    Coates, Ng & Lee, An analysis of single-layer networks in unsupervised feature learning, 2011.
-    """
-    answer = found @ filters - offset
-    answer = np.concatenate([np.maximum(answer - DEAD, 0), np.maximum(-answer - DEAD, 0)], axis=1)
-    side = int(len(found) ** 0.5) // GRID
-    cells = answer.reshape(GRID, side, GRID, side, -1).mean(axis=(1, 3)).reshape(GRID * GRID, -1)
-    return _unit(np.sqrt(np.concatenate([cells.mean(axis=0), cells.ravel() / GRID])))
+
+def _halve_and_widen(x: Floats, name: str) -> Floats:
+    """Maps (h, w, c) at half their size, with more channels."""
+    halved = x.reshape(len(x) // 2, 2, len(x) // 2, 2, -1).mean(axis=(1, 3))
+    widened: Floats = halved @ network()[name] + network()[f"{name}.offset"]
+    return widened
+
+
+def _positive(x: Floats) -> Floats:
+    return np.maximum(x, 0, out=x)
 
 
 # -- made by hand -----------------------------------------------------------------------------------------------------
@@ -232,4 +272,5 @@ def _edges(grey: Floats, cells: int = 6, directions: int = 6) -> Floats:
 
 
 BY_HAND = 33 + 108 + 30 + 120 + 42 + 216
-DIM = BY_HAND + 256
+SEEN = 512
+DIM = BY_HAND + SEEN

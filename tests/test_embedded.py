@@ -15,66 +15,78 @@ from labelloop.train.head import fit_head
 
 
 @pytest.fixture
-def half() -> np.ndarray:
-    """Opponent colours of noise (3, 64, 64)."""
-    return np.random.default_rng(0).normal(0, 0.2, (3, 64, 64)).astype(np.float32)
+def cell() -> Image.Image:
+    return Image.open(sample_data() / "images" / "smear_0002.jpg")
 
 
 def test_features_of_an_image_never_change_unless_the_version_does():
     features = embedded.features(Image.open(sample_data() / "images" / "smear_0001.jpg"))
-    some = [0.0590, 0.0, 0.1019, 0.0223, 0.0378, -0.0305, -0.0215, 0.0071]
-    assert features[[0, 100, 300, 548, 549, 600, 700, 804]] == pytest.approx(some, abs=1e-3)
-    assert embedded.VERSION == "embedded-2"
+    some = [0.0450, 0.0, 0.0776, 0.0170, -0.6149, 0.0083, -0.0085, -0.0035]
+    assert features[[0, 100, 300, 548, 549, 600, 800, 1060]] == pytest.approx(some, abs=1e-3)
+    assert embedded.VERSION == "embedded-3"
 
 
 def test_the_file_is_small():
     assert embedded.NETWORK.stat().st_size < 6_000_000
 
 
-def test_patches_are_taken_every_other_pixel_without_brightness_and_contrast(half):
-    found = embedded.patches(half)
-    assert found.shape == (900, 108)
-    row, column = 3, 29
-    patch = half[:, 6:12, 58:64].reshape(3, 36).copy()
-    patch[0] -= patch[0].mean()
-    patch /= np.sqrt((patch**2).mean() + 1e-3)
-    assert found[row * 30 + column] == pytest.approx(patch.ravel(), abs=1e-5)
-    lighter = half + np.array([0.3, 0, 0], np.float32)[:, None, None]
-    assert embedded.patches(lighter) == pytest.approx(found, abs=1e-4)
+def test_the_network_is_three_stages_of_one_of_timm(cell):
+    """With the same weights, the batch norms of timm's doing nothing."""
+    import timm
+    import torch
+
+    model = timm.create_model("resnet10t", channels=(64, 128, 256, 256), layers=(1, 1, 1, 0)).eval()
+    net = embedded.network()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = 0.0
+        for name, (convolution, norm) in layers(model).items():
+            weight = torch.from_numpy(net[name]).reshape(*convolution.kernel_size, convolution.in_channels, -1)
+            convolution.weight.copy_(weight.permute(3, 2, 0, 1))
+            norm.weight.fill_(1)
+            norm.bias.copy_(torch.from_numpy(net[f"{name}.offset"]))
+        pixels = embedded.pixels(cell)
+        (expected,) = model.forward_features(torch.from_numpy(pixels.transpose(2, 0, 1))[None]).numpy()
+    assert embedded.maps(pixels) == pytest.approx(expected.transpose(1, 2, 0), abs=1e-3)
 
 
-def test_a_flat_image_has_finite_patches():
-    assert embedded.patches(np.full((3, 64, 64), 0.5, np.float32))[:, :36] == pytest.approx(0, abs=1e-4)
+def layers(model):
+    """Convolutions of timm's network and the norms after them, by the names that they have here."""
+    found = {"stem.0": model.conv1[:2], "stem.1": model.conv1[3:5], "stem.2": (model.conv1[6], model.bn1)}
+    for k, stage in enumerate((model.layer1, model.layer2, model.layer3), 1):
+        found |= {f"{k}.0": (stage[0].conv1, stage[0].bn1), f"{k}.1": (stage[0].conv2, stage[0].bn2)}
+        if stage[0].downsample is not None:
+            found[f"{k}.across"] = stage[0].downsample[1:]
+    return found
 
 
-def test_responses_are_counted_both_ways_over_all_and_in_nine_cells(half):
-    found = embedded.patches(half)
-    rng = np.random.default_rng(1)
-    filters, offset = rng.normal(0, 0.1, (108, 4)).astype(np.float32), rng.normal(0, 0.1, 4).astype(np.float32)
-    answer = found @ filters - offset
-    expected = np.zeros((10, 8))
-    for sign, first in ((1, 0), (-1, 4)):
-        for k in range(900):
-            cell = k // 30 // 10 * 3 + k % 30 // 10
-            strength = np.maximum(sign * answer[k] - 0.1, 0)
-            expected[0, first : first + 4] += strength / 900
-            expected[1 + cell, first : first + 4] += strength / 100 / 3
-    expected = np.sqrt(expected.ravel())
-    assert embedded.responses(found, filters, offset) == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+def test_places_are_roots_of_means_over_all_and_in_nine_cells():
+    maps = np.random.default_rng(0).random((6, 6, 4), np.float32)
+    over_all, in_cells = np.zeros(4), np.zeros((3, 3, 4))
+    for row in range(6):
+        for column in range(6):
+            over_all += maps[row, column] / 36
+            in_cells[row // 2, column // 2] += maps[row, column] / 4
+    expected = [np.sqrt(part).ravel() / np.linalg.norm(np.sqrt(part)) for part in (over_all, in_cells)]
+    assert embedded.places(maps) == pytest.approx(np.concatenate(expected), abs=1e-5)
 
 
-def test_features_are_those_made_by_hand_and_what_the_network_guesses_from_all():
-    image = Image.open(sample_data() / "images" / "smear_0002.jpg")
-    size, net = embedded.sizes(image), embedded.network()
-    hand = embedded.by_hand(size)
-    inputs = [*embedded.responses(embedded.patches(size[1]), net["filters"], net["offset"]), *hand]
-    guess = (np.array(inputs) - net["mean"]) @ net["map"]
-    expected = np.concatenate([hand, 0.4 * guess / np.linalg.norm(guess)]) / np.sqrt(1.16)
-    assert embedded.features(image) == pytest.approx(expected, abs=1e-5)
+def test_features_are_those_made_by_hand_and_what_the_network_sees(cell):
+    hand, seen = embedded.by_hand(embedded.sizes(cell)), embedded.seen(cell)
+    assert (len(hand), len(seen)) == (549, 512)
+    assert embedded.features(cell) == pytest.approx(np.concatenate([hand, seen]) / 2**0.5, abs=1e-5)
 
 
-def test_one_label_a_class_of_the_sample_images_goes_further_than_by_hand():
-    """They were never trained on. 67.0 % instead of 64.5 % in 20 draws."""
+def test_what_is_seen_is_places_along_main_directions(cell):
+    directions = embedded.network()["directions"]
+    assert directions.T @ directions == pytest.approx(np.eye(512), abs=2e-3)
+    along = embedded.places(embedded.maps(embedded.pixels(cell))) @ directions
+    assert embedded.seen(cell) == pytest.approx(along / np.linalg.norm(along), abs=1e-5)
+
+
+def test_five_labels_a_class_of_the_sample_images_go_further_than_by_hand():
+    """They were never trained on. 90.8 % instead of 88.1 % in 20 draws."""
     with (sample_data() / "truth.csv").open(encoding="utf-8", newline="") as file:
         label_of = {row["file_name"]: row["label"] for row in csv.DictReader(file)}
     _, y = np.unique(list(label_of.values()), return_inverse=True)
@@ -84,10 +96,10 @@ def test_one_label_a_class_of_the_sample_images_goes_further_than_by_hand():
     accuracy = {"both": 0.0, "hand": 0.0}
     for draw in range(20):
         rng = np.random.default_rng(draw)
-        drawn = np.array([rng.permutation(np.flatnonzero(y == k))[0] for k in range(8)])
+        drawn = np.concatenate([rng.permutation(np.flatnonzero(y == k))[:5] for k in range(8)])
         rest = np.setdiff1d(np.arange(len(y)), drawn)
         for name, features in (("both", both), ("hand", hand)):
             head = fit_head(features[drawn], y[drawn], 8)
             accuracy[name] += (head.logits(features[rest]).argmax(axis=1) == y[rest]).mean() / 20
-    assert accuracy["both"] > accuracy["hand"] + 0.01
-    assert accuracy["both"] > 0.65
+    assert accuracy["both"] > accuracy["hand"] + 0.015
+    assert accuracy["both"] > 0.9
