@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelloop import embedded, weights
-from labelloop.cores import one_thread
 from labelloop.errors import BadInput, BadWeights, is_out_of_memory
 from labelloop.folding import folded
 from labelloop.types import Floats
@@ -80,10 +79,6 @@ class Embedded(Backbone):
     dim = embedded.DIM
     size = embedded.SIDE
     weights_id = embedded.VERSION
-
-    def shared_by(self, threads: int) -> AbstractContextManager[None]:
-        """One thread embeds, and BLAS has one: many small numpy calls take turns at Python's lock, two are slower."""
-        return one_thread()
 
     def prepare(self, image: Image) -> Floats:
         """The features themselves: they need no batch."""
