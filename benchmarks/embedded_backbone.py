@@ -109,7 +109,8 @@ def measure(folder: Path) -> None:
     print(machine())
     rows = []
     for name in SETS:
-        sides = [seen_by(folder, name, files_of(folder, name, split)) for split in ("train", "test")]
+        nets = networks(folder, name)
+        sides = [seen_by(nets, files_of(folder, name, split)) for split in ("train", "test")]
         y = [labels_of(folder, name, split) for split in ("train", "test")]
         for n in LABELS:
             found = {kind: [100 * accuracy(sides, y, kind, n, draw) for draw in range(DRAWS)] for kind in sides[0]}
@@ -119,14 +120,19 @@ def measure(folder: Path) -> None:
     print(table(["set left out", "labels a class", *sides[0], "both − by hand, paired"], rows))
 
 
-def seen_by(folder: Path, name: str, files: list[Path]) -> Arrays:
-    """Features made by hand, by the network, and both, which is what is built in; and by one that learned nothing."""
+def networks(folder: Path, name: str) -> dict[str, Arrays]:
+    """One that learned nothing, and the one that never saw this set."""
     torch.manual_seed(0)
     states = {"random network": student(TARGETS).state_dict(), "network": torch.load(file_of(folder, [name]))}
+    return {kind: built_in(folder, state, [name]) for kind, state in states.items()}
+
+
+def seen_by(nets: dict[str, Arrays], files: list[Path]) -> Arrays:
+    """Features made by hand, by the networks, and by hand and by the one that learned, which is what is built in."""
     images = [Image.open(file) for file in files]
     found = {"by hand": np.stack([embedded.by_hand(embedded.sizes(image)) for image in images])}
-    for kind, state in states.items():
-        with in_use(built_in(folder, state, [name])):
+    for kind, net in nets.items():
+        with in_use(net):
             found[kind] = np.stack([embedded.seen(image) for image in images])
     found["both"] = np.hstack([found["by hand"], found["network"]]) / np.float32(2**0.5)
     return found

@@ -20,7 +20,7 @@ import numpy as np
 
 from labelloop import worker
 from labelloop.board import NONE, Board, read_board, read_features
-from labelloop.choosing import Chooser, Wanted
+from labelloop.chooser import Chooser, Wanted
 from labelloop.cores import share
 from labelloop.dealing import Dealer, deal
 from labelloop.errors import CannotTrain, LabelloopError

@@ -198,7 +198,7 @@ def test_what_a_page_begins_to_show_while_images_are_chosen_is_not_dealt_to_anot
         return choice
 
     live.answer([Event(image_id=live.take("ben", [], 12)[0].image_id, kind="skip", client="ben", seq=1)])
-    monkeypatch.setattr("labelloop.choosing.choose", meanwhile)
+    monkeypatch.setattr("labelloop.chooser.choose", meanwhile)
     live._follow()
     assert not set(ann) & {pick.image_id for pick in live.take("ben", [], 40)}
     assert not set(ann) & {pick.image_id for pick in live.dealer.newcomer.queue}
@@ -696,7 +696,7 @@ def test_what_could_not_be_learned_for_a_moment_is_learned_later(project, monkey
     live._follow_or_say_why_not()
     assert live.learned is not None
     with monkeypatch.context() as broken:
-        broken.setattr("labelloop.choosing.choose", lambda *_, **__: 1 / 0)
+        broken.setattr("labelloop.chooser.choose", lambda *_, **__: 1 / 0)
         project.log.append([Event(image_id=first_of_each(live)[0], kind="undo")])
         live._follow_or_say_why_not()
     live._follow_or_say_why_not()

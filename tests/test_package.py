@@ -37,7 +37,7 @@ LAYERS = [
         "background",
         "worker",
         "dealing",
-        "choosing",
+        "chooser",
         "standing",
         "live",
         "simulate",
