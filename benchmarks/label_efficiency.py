@@ -34,8 +34,8 @@ BATCHES = (10, 40)
 BUDGETS = {
     (10, False): [10, 20, 40, 60, 80, 120, 160, 200, 300],
     (40, False): [40, 80, 120, 160, 200, 300],
-    (10, True): [20, 50, 100, 150, 200, 300],
-    (40, True): [40, 80, 120, 200, 280, 400],
+    (10, True): [20, 50, 100, 150, 200, 300, 400],
+    (40, True): [40, 80, 120, 200, 280, 400, 500, 600, 800, 1000],
 }
 LONG = {False: [300], True: [500, 700, 1000]}  # further budgets of random, which others are compared with
 PACKAGES = {"modal": "modAL", "skactiveml": "skactiveml", "small_text": "small_text", "distil": "distil"}

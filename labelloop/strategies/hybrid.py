@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from labelloop.cores import one_thread
 from labelloop.richness import likely_classes
+from labelloop.strategies.checks import Check, checks
 from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.distances import Picks, at_most, read
 from labelloop.strategies.diversity import herd
@@ -29,7 +32,7 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     image weighs as much as the root of how far the model doubts it, its doubt being at least the share of classes that
     it has seen no label of, of those there likely are (richness.py), and less where images like it were skipped. Until
     there are two labels a class, the model says little yet: until then, the images that cover most of that same weight
-    (uncertainty herding; without a model all weigh the same).
+    (uncertainty herding; without a model all weigh the same). After that one image in ten may be a check (checks.py).
 
     docs/auto.md has the why and the curves. Cost: see most_informative and herd.
     """
@@ -43,8 +46,10 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
 
     if len(pool.labeled) < EARLY * likely:
         return _with_reasons(pool, herd(pool, n, _of_all(pool, weigh), rng))
-    doubts = partial(_doubt, pool)
-    return _with_reasons(pool, most_informative(pool, n, weigh, rng, doubt=doubts, answered=answered))
+    found = checks(pool, n, answered, rng)
+    rest = _as_if_labeled(pool, [one.row for one in found])
+    informative = partial(most_informative, weigh=weigh, rng=rng, doubt=partial(_doubt, pool), answered=answered)
+    return _with_reasons(pool, informative(rest, min(n, len(pool.unlabeled)) - len(found)), found)
 
 
 @strategy
@@ -83,18 +88,38 @@ def _of_all(pool: Pool, weigh: Weigh) -> Floats:
     return np.concatenate(parts or [np.empty(0, np.float32)])
 
 
-def _with_reasons(pool: Pool, picks: Picks) -> Scores:
+def _as_if_labeled(pool: Pool, rows: list[int]) -> Pool:
+    """The pool once these rows are on somebody's screen."""
+    if not rows:
+        return pool
+    opened, pending = pool.open.copy(), np.zeros(len(pool), bool) if pool.pending is None else pool.pending.copy()
+    opened[rows], pending[rows] = False, True
+    return replace(pool, open=opened, pending=pending)
+
+
+def _with_reasons(pool: Pool, picks: Picks, found: Sequence[Check] = ()) -> Scores:
+    """The picks with the checks at their places among them."""
     place = {int(row): k for k, row in enumerate(picks.rows)}
     about = "about " if len(pool.unlabeled) > WINDOW else ""
+    checked, order = {one.row: one for one in found}, picks.rows.tolist()
+    for one in found:
+        order.insert(one.place, one.row)
 
     def why(row: int) -> str:
+        if row in checked:
+            return _why_checked(pool, checked[row])
         others, alone = int(picks.alike[place[row]]), bool(picks.alone[place[row]])
         unsure = "" if pool.probabilities is None else torn(pool, row)
         images = f"{about}{others:,} image{'s' * (others != 1)} like it"
         stands = f"stands for {images}{', none labeled' * alone}" if others else ""
         return "; ".join(part for part in (unsure, stands) if part) or "like no other image"
 
-    return because(in_order(pool, picks.rows), why)
+    return because(in_order(pool, order), why)
+
+
+def _why_checked(pool: Pool, one: Check) -> str:
+    images, answers = f"{one.images:,} image{'s' * (one.images != 1)}", f"{one.labels} answer{'s' * (one.labels != 1)}"
+    return f"a check: {images} look like {pool.classes[one.k]} to the model, after {answers}"
 
 
 def _doubt(pool: Pool, rows: Ints) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 
 from labelloop.cores import one_thread
 from labelloop.strategies.distances import Picks, at_most, blocks, kernel, read_unit
-from labelloop.types import Bools, Floats, Ints, Pool
+from labelloop.types import Floats, Ints, Pool
 
 WINDOW = 4096  # open rows whose uncertainty counts, drawn at random for every AT_ONCE picks
 CANDIDATES = 512  # of these, the ones with the largest weight may be chosen
@@ -72,7 +72,8 @@ def most_informative(
     unless told. Cost of b picks among n rows of d features, with m labels: O(n + w (m² + (m + c) d + b c)) time and
     O(w (c + m)) memory, w and c at most WINDOW and CANDIDATES: hardly more for a million rows than for ten thousand.
     """
-    parts, picks, left = list[tuple[Ints, Ints, Bools]](), np.empty(0, np.int64), pool.unlabeled
+    nothing = np.empty(0, np.int64)
+    parts, picks, left = [(nothing, nothing, nothing.astype(bool))], nothing, pool.unlabeled
     with one_thread():  # products on two threads end in other digits: the same seed must give the same picks
         while len(picks) < n:
             rows = rng.permutation(left)[:WINDOW]

@@ -1,0 +1,144 @@
+"""Which classes are checked, when, by which images; and what a model does not know of itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from labelloop.simulate import simulate
+from labelloop.strategies import choose
+from labelloop.strategies.checks import checks
+from labelloop.types import Pool
+
+SURE = 0.9
+
+
+def sure_pool(open_of, labels_of, *, skipped=0, pending=0, doubted=()) -> Pool:
+    """So many open images, and labels, of each class; the model takes each for its class. Then those of no class.
+
+    `doubted` rows it takes for theirs with 0.6 instead of 0.9.
+    """
+    c = len(open_of)
+    kind = np.concatenate([np.repeat(np.arange(c), open_of), np.repeat(np.arange(c), labels_of)])
+    kind = np.concatenate([kind, np.zeros(skipped + pending, int)])
+    place = np.arange(len(kind))
+    y = np.where((place >= sum(open_of)) & (place < sum(open_of) + sum(labels_of)), kind, -1)
+    proba = np.full((len(kind), c), (1 - SURE) / (c - 1), np.float32)
+    proba[place, kind] = SURE
+    for row in doubted:
+        proba[row] = 0.4 / (c - 1)
+        proba[row, kind[row]] = 0.6
+    X = np.random.default_rng(0).normal(size=(len(kind), 8))
+    return Pool(
+        ids=place,
+        features=(X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32),
+        y=y,
+        classes=tuple(f"class {k}" for k in range(c)),
+        open=place < sum(open_of),
+        probabilities=proba,
+        skipped=np.isin(place, place[len(place) - skipped - pending : len(place) - pending]),
+        pending=place >= len(place) - pending,
+    )
+
+
+def found(pool, n=10, answered=lambda rows: np.ones(len(rows), np.float32), seed=0):
+    return checks(pool, n, answered, np.random.default_rng(seed))
+
+
+def test_a_class_of_many_images_and_few_answers_is_checked():
+    """80 images for 3 answers and one more are 20 each; on average 120 are for 12, which is 10."""
+    (one,) = found(sure_pool([80, 20, 20], [3, 4, 5]))
+    assert (one.k, one.images, one.labels) == (0, 80, 3)
+    assert one.row < 80
+
+
+@pytest.mark.parametrize("labels", [[4, 4, 4], [40, 4, 4]])
+def test_no_class_is_checked_that_has_its_share_of_answers(labels):
+    """80 for 4 and one more are 16, less than twice 10."""
+    assert found(sure_pool([80, 20, 20], labels), 100) == []
+
+
+def test_ten_answers_are_enough_for_any_number_of_images():
+    assert found(sure_pool([1000, 10, 10], [9, 80, 80]))[0].k == 0
+    assert found(sure_pool([1000, 10, 10], [10, 80, 80])) == []
+
+
+def test_the_class_with_most_images_for_an_answer_comes_first_and_a_check_counts_as_an_answer():
+    """90 and 80 for 1 and one more are 45 and 40; then 30 and 40, 30 and 27. On average 270 are for 40."""
+    picked = found(sure_pool([90, 80, 100], [1, 1, 38]), 40)
+    assert [one.k for one in picked] == [0, 1, 0, 1]
+    assert len({one.row for one in picked}) == 4
+
+
+@pytest.mark.parametrize(
+    ("of_no_class", "n", "places"),
+    [({}, 10, [7]), ({}, 7, []), ({"skipped": 3}, 10, [4]), ({"pending": 6}, 10, [1]), ({"skipped": 7}, 1, [0])],
+)
+def test_every_tenth_place_from_the_first_answer_on(of_no_class, n, places):
+    """There are 12 labels; what was skipped was asked too, and what is on a screen will be."""
+    pool = sure_pool([80, 20, 20], [3, 4, 5], **of_no_class)
+    assert [one.place for one in found(pool, n)] == places
+
+
+def test_what_the_model_doubts_is_checked_first_and_what_likely_gets_no_label_never():
+    pool = sure_pool([90, 20, 20], [3, 4, 5], doubted=[7])
+
+    def rows(answered):
+        return np.array([found(pool, answered=answered, seed=seed)[0].row for seed in range(400)])
+
+    doubt, sure = 1 - (0.6 - 0.2), 1 - (SURE - 0.05)
+    assert np.mean(rows(lambda rows: np.ones(len(rows))) == 7) == pytest.approx(doubt / (doubt + 89 * sure), abs=0.025)
+    assert 7 not in rows(lambda rows: (rows != 7) * 1.0)
+    assert set(rows(lambda rows: (rows == 7) * 1.0)) == {7}
+
+
+def test_a_class_is_estimated_from_a_part_of_a_large_pool():
+    pool = sure_pool([30_000, 5_000, 5_000], [3, 10, 10])
+    (one,) = found(pool)
+    assert one.k == 0
+    assert one.images == pytest.approx(30_000, rel=0.03)
+
+
+# in `auto`
+
+
+def test_auto_puts_its_checks_at_their_places_and_says_why():
+    pool = sure_pool([80, 20, 20], [3, 4, 5])
+    for n in (1, 7, 8, 20, 120, 500):
+        chosen = choose(pool, n, "auto", np.random.default_rng(0))
+        assert len(set(chosen.rows.tolist())) == min(n, 120)
+        asked = [place for place, why in enumerate(chosen.reasons) if why.startswith("a check")]
+        assert asked[:1] == ([7] if n > 7 else [])
+    assert chosen.reasons[7] == "a check: 80 images look like class 0 to the model, after 3 answers"
+    assert chosen.rows[7] < 80
+
+
+def test_a_batch_of_one_may_be_a_check():
+    pool = sure_pool([80, 20, 20], [3, 4, 5], pending=7)
+    (why,) = choose(pool, 1, "auto", np.random.default_rng(0)).reasons
+    assert why.startswith("a check: 80 images")
+
+
+def test_there_is_no_check_before_there_are_two_labels_a_class():
+    pool = sure_pool([80, 20, 20], [1, 2, 2])
+    pool = replace(pool, open=pool.open & (np.arange(len(pool)) != 0))
+    assert not any(why.startswith("a check") for why in choose(pool, 20, "auto", np.random.default_rng(0)).reasons)
+
+
+def hidden_class(seed):
+    """40 images of each of 20 classes; the last two look so much alike that the first answers say nothing of it."""
+    rng, kind = np.random.default_rng(seed), np.repeat(np.arange(20), 40)
+    centre = np.eye(64)[:20]
+    centre[19] = centre[18]
+    centre[19, 63] = 0.15
+    X = centre[kind] + rng.normal(size=(800, 64)) * np.where(kind >= 18, 0.03, 0.12)[:, None]
+    return (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32), kind
+
+
+@pytest.mark.parametrize(("every", "accuracy"), [(10, 0.998), (10**9, 0.95)])
+def test_without_checks_a_class_that_looks_like_another_is_never_found(monkeypatch, every, accuracy):
+    """19 of 20 classes are 95 %."""
+    monkeypatch.setattr("labelloop.strategies.checks.EVERY", every)
+    (X, y), (test_features, test_y) = hidden_class(0), hidden_class(100)
+    curve = simulate(X, y, "auto", budgets=[150], test_features=test_features, test_y=test_y, batch=5, seed=0)
+    assert curve[0]["accuracy"] == pytest.approx(accuracy, abs=0.004)
