@@ -10,11 +10,11 @@ import numpy as np
 
 from labelloop.cores import one_thread
 from labelloop.richness import likely_classes
-from labelloop.strategies.checks import Check, checks
 from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.distances import Picks, at_most, read
 from labelloop.strategies.diversity import herd
 from labelloop.strategies.registry import strategy
+from labelloop.strategies.spot_checks import SpotCheck, spot_checks
 from labelloop.strategies.uncertainty import doubt, torn
 from labelloop.strategies.variance import WINDOW, Weigh, most_informative
 from labelloop.types import Floats, Ints, Pool
@@ -32,7 +32,8 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     image weighs as much as the root of how far the model doubts it, its doubt being at least the share of classes that
     it has seen no label of, of those there likely are (richness.py), and less where images like it were skipped. Until
     there are two labels a class, the model says little yet: until then, the images that cover most of that same weight
-    (uncertainty herding; without a model all weigh the same). After that one image in ten may be a check (checks.py).
+    (uncertainty herding; without a model all weigh the same). After that, one image in ten may be a spot check
+    (spot_checks.py).
 
     docs/auto.md has the why and the curves. Cost: see most_informative and herd.
     """
@@ -46,7 +47,7 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
 
     if len(pool.labeled) < EARLY * likely:
         return _with_reasons(pool, herd(pool, n, _of_all(pool, weigh), rng))
-    found = checks(pool, n, answered, rng)
+    found = spot_checks(pool, n, answered, rng)
     rest = _as_if_labeled(pool, [one.row for one in found])
     informative = partial(most_informative, weigh=weigh, rng=rng, doubt=partial(_doubt, pool), answered=answered)
     return _with_reasons(pool, informative(rest, min(n, len(pool.unlabeled)) - len(found)), found)
@@ -97,8 +98,8 @@ def _as_if_labeled(pool: Pool, rows: list[int]) -> Pool:
     return replace(pool, open=opened, pending=pending)
 
 
-def _with_reasons(pool: Pool, picks: Picks, found: Sequence[Check] = ()) -> Scores:
-    """The picks with the checks at their places among them."""
+def _with_reasons(pool: Pool, picks: Picks, found: Sequence[SpotCheck] = ()) -> Scores:
+    """The picks with the spot checks at their places among them."""
     place = {int(row): k for k, row in enumerate(picks.rows)}
     about = "about " if len(pool.unlabeled) > WINDOW else ""
     checked, order = {one.row: one for one in found}, picks.rows.tolist()
@@ -117,9 +118,9 @@ def _with_reasons(pool: Pool, picks: Picks, found: Sequence[Check] = ()) -> Scor
     return because(in_order(pool, order), why)
 
 
-def _why_checked(pool: Pool, one: Check) -> str:
+def _why_checked(pool: Pool, one: SpotCheck) -> str:
     images, answers = f"{one.images:,} image{'s' * (one.images != 1)}", f"{one.labels} answer{'s' * (one.labels != 1)}"
-    return f"a check: {images} look like {pool.classes[one.k]} to the model, after {answers}"
+    return f"a spot check: {images} look like {pool.classes[one.k]} to the model, after {answers}"
 
 
 def _doubt(pool: Pool, rows: Ints) -> Floats:

@@ -7,7 +7,7 @@ import pytest
 
 from labelloop.simulate import simulate
 from labelloop.strategies import choose
-from labelloop.strategies.checks import checks
+from labelloop.strategies.spot_checks import spot_checks
 from labelloop.types import Pool
 
 SURE = 0.9
@@ -42,7 +42,7 @@ def sure_pool(open_of, labels_of, *, skipped=0, pending=0, doubted=()) -> Pool:
 
 
 def found(pool, n=10, answered=lambda rows: np.ones(len(rows), np.float32), seed=0):
-    return checks(pool, n, answered, np.random.default_rng(seed))
+    return spot_checks(pool, n, answered, np.random.default_rng(seed))
 
 
 def test_a_class_of_many_images_and_few_answers_is_checked():
@@ -102,27 +102,34 @@ def test_a_class_is_estimated_from_a_part_of_a_large_pool():
 # in `auto`
 
 
-def test_auto_puts_its_checks_at_their_places_and_says_why():
+def test_auto_puts_its_spot_checks_at_their_places_and_says_why():
     pool = sure_pool([80, 20, 20], [3, 4, 5])
     for n in (1, 7, 8, 20, 120, 500):
         chosen = choose(pool, n, "auto", np.random.default_rng(0))
         assert len(set(chosen.rows.tolist())) == min(n, 120)
-        asked = [place for place, why in enumerate(chosen.reasons) if why.startswith("a check")]
+        asked = [place for place, why in enumerate(chosen.reasons) if why.startswith("a spot check")]
         assert asked[:1] == ([7] if n > 7 else [])
-    assert chosen.reasons[7] == "a check: 80 images look like class 0 to the model, after 3 answers"
+    assert chosen.reasons[7] == "a spot check: 80 images look like class 0 to the model, after 3 answers"
     assert chosen.rows[7] < 80
 
 
-def test_a_batch_of_one_may_be_a_check():
+def test_a_batch_of_one_may_be_a_spot_check():
     pool = sure_pool([80, 20, 20], [3, 4, 5], pending=7)
     (why,) = choose(pool, 1, "auto", np.random.default_rng(0)).reasons
-    assert why.startswith("a check: 80 images")
+    assert why.startswith("a spot check: 80 images")
 
 
-def test_there_is_no_check_before_there_are_two_labels_a_class():
+def test_labels_of_one_class_only_are_no_ground_for_a_spot_check():
+    pool = replace(sure_pool([80, 20, 20], [30, 0, 0]), probabilities=None)
+    chosen = choose(pool, 20, "auto", np.random.default_rng(0))
+    assert chosen.strategy == "auto"
+    assert not any(why.startswith("a spot check") for why in chosen.reasons)
+
+
+def test_there_is_no_spot_check_before_there_are_two_labels_a_class():
     pool = sure_pool([80, 20, 20], [1, 2, 2])
     pool = replace(pool, open=pool.open & (np.arange(len(pool)) != 0))
-    assert not any(why.startswith("a check") for why in choose(pool, 20, "auto", np.random.default_rng(0)).reasons)
+    assert not any(why.startswith("a spot check") for why in choose(pool, 20, "auto", np.random.default_rng(0)).reasons)
 
 
 def hidden_class(seed):
@@ -136,9 +143,9 @@ def hidden_class(seed):
 
 
 @pytest.mark.parametrize(("every", "accuracy"), [(10, 0.998), (10**9, 0.95)])
-def test_without_checks_a_class_that_looks_like_another_is_never_found(monkeypatch, every, accuracy):
+def test_without_spot_checks_a_class_that_looks_like_another_is_never_found(monkeypatch, every, accuracy):
     """19 of 20 classes are 95 %."""
-    monkeypatch.setattr("labelloop.strategies.checks.EVERY", every)
+    monkeypatch.setattr("labelloop.strategies.spot_checks.EVERY", every)
     (X, y), (test_features, test_y) = hidden_class(0), hidden_class(100)
     curve = simulate(X, y, "auto", budgets=[150], test_features=test_features, test_y=test_y, batch=5, seed=0)
     assert curve[0]["accuracy"] == pytest.approx(accuracy, abs=0.004)
