@@ -1,27 +1,23 @@
 // Many images at once: a scrolling wall of tiles with a selection. Only the tiles on screen are in the page, so that
-// tens of thousands of images scroll alike; positions come from arithmetic, not from the browser's layout.
+// tens of thousands of images scroll alike; positions come from arithmetic (layout.js), not from the browser's layout.
 
-import { h, hue, percent, setText } from "./dom.js";
+import { Band } from "./band.js";
+import { h, setText } from "./dom.js";
+import { GAP, Layout } from "./layout.js";
 import { Selection } from "./selection.js";
+import { Tile } from "./tile.js";
 
-const WISH = 150; // wished width of a tile
-const GAP = 10;
-const CAPTION = 26;
 const RETRY = 3000; // ms from a failure to the next try
-const OVERSCAN = 2; // rows kept above and below the screen
-const WORDS = { skip: "skipped", unsure: "unsure" };
 
 export class Grid {
   items = [];
   selection = new Selection();
   #tiles = new Map(); // position -> tile
   #known = new Set(); // ids
-  #columns = 1;
-  #width = WISH;
+  #layout = new Layout();
   #loading = false;
   #finished = true; // until the first reset()
   #generation = 0; // a reply for an older list is thrown away
-  #drag = null;
 
   /**
    * load() -> Promise<items>; classes() -> names; isUnsaved(item); isMeant(item): whether "all" means it, too;
@@ -30,8 +26,7 @@ export class Grid {
    */
   constructor({ thumb, load, classes, isUnsaved, isMeant, nothing, on }) {
     Object.assign(this, { thumb, load, classes, isUnsaved, isMeant, nothing, on });
-    this.band = h("div", { class: "band", hidden: true });
-    this.wall = h("div", { class: "wall" }, this.band);
+    this.wall = h("div", { class: "wall" });
     this.hint = h("div", { class: "empty", role: "status", hidden: true }, h("p"), nothing.wayOut);
     this.element = h(
       "section",
@@ -39,16 +34,20 @@ export class Grid {
         class: "grid",
         hidden: true,
         onscroll: () => this.#draw(),
-        onpointerdown: (event) => this.#press(event),
-        onpointermove: (event) => this.#move(event),
-        onpointerup: () => this.#release(),
-        onpointercancel: () => this.#release(),
         onclick: (event) => this.#click(event),
         ondblclick: (event) => this.#open(event),
       },
       this.wall,
       this.hint,
     );
+    this.band = new Band(this.element, {
+      start: (keeps) => this.selection.startDrag(keeps),
+      move: (box) => {
+        this.selection.drag(this.#layout.inside(box, this.items.length));
+        this.refresh();
+      },
+    });
+    this.wall.append(this.band.element);
     this.resize = new ResizeObserver(() => this.#measure());
     this.resize.observe(this.element);
   }
@@ -97,7 +96,7 @@ export class Grid {
 
   /** Shows the newest truth on the tiles that are on screen. */
   refresh() {
-    for (const [index, tile] of this.#tiles) this.#fill(tile, index);
+    for (const [index, tile] of this.#tiles) this.#show(tile, index);
     this.on.changed();
   }
 
@@ -122,7 +121,7 @@ export class Grid {
   }
 
   get columns() {
-    return this.#columns;
+    return this.#layout.columns;
   }
 
   reveal(item) {
@@ -135,7 +134,7 @@ export class Grid {
     const { cursor } = this.selection;
     const known = ["left", "right", "up", "down", "toggle", "all", "close"].includes(action);
     if (!known || !this.items.length) return known;
-    const steps = { left: -1, right: 1, up: -this.#columns, down: this.#columns };
+    const steps = { left: -1, right: 1, up: -this.columns, down: this.columns };
     if (action in steps) this.#cursorTo(cursor < 0 ? this.#firstOnScreen() : cursor + steps[action], event.shiftKey);
     else if (action === "toggle") this.selection.toggle(Math.max(0, cursor));
     else if (action === "all") this.selection.add(this.#onScreen().filter((index) => this.isMeant(this.items[index])));
@@ -146,8 +145,8 @@ export class Grid {
 
   /** Loads the next images when the end is near. */
   async more() {
-    const end = this.#rows() * this.#height();
-    const near = end - this.element.scrollTop < 3 * (this.element.clientHeight || 600);
+    const below = this.#layout.height(this.items.length) - this.element.scrollTop;
+    const near = below < 3 * (this.element.clientHeight || 600);
     if (this.#loading || this.#finished || !near) return;
     const generation = this.#generation;
     this.#loading = true;
@@ -187,48 +186,54 @@ export class Grid {
     setText(this.hint.firstChild, this.nothing.say());
   }
 
-  // ---- geometry
-
-  #height = () => this.#width + CAPTION + GAP;
-  #rows = () => Math.ceil(this.items.length / this.#columns);
+  // ---- tiles
 
   #measure() {
-    const width = this.element.clientWidth - 2 * GAP;
-    if (width <= 0) return;
-    const columns = Math.max(2, Math.round((width + GAP) / (WISH + GAP)));
-    const tile = Math.floor((width - (columns - 1) * GAP) / columns);
-    if (columns !== this.#columns || tile !== this.#width) this.#clearTiles();
-    [this.#columns, this.#width] = [columns, tile];
-    this.wall.style.height = `${this.#rows() * this.#height() + GAP}px`;
+    const room = this.element.clientWidth - 2 * GAP;
+    if (room <= 0) return;
+    if (this.#layout.fit(room)) this.#clearTiles();
+    this.wall.style.height = `${this.#layout.height(this.items.length) + GAP}px`;
     this.#draw();
   }
 
-  #place(index) {
-    const x = GAP + (index % this.#columns) * (this.#width + GAP);
-    return [x, GAP + Math.floor(index / this.#columns) * this.#height()];
-  }
-
   #draw() {
-    const top = Math.floor(this.element.scrollTop / this.#height()) - OVERSCAN;
-    const bottom = Math.ceil((this.element.scrollTop + this.element.clientHeight) / this.#height()) + OVERSCAN;
-    const first = Math.max(0, top * this.#columns);
-    const last = Math.min(this.items.length, bottom * this.#columns);
+    const { scrollTop, clientHeight } = this.element;
+    const [first, last] = this.#layout.around(scrollTop, clientHeight, this.items.length);
     for (const [index, tile] of this.#tiles) {
       if (index >= first && index < last) continue;
-      tile.element.remove();
+      tile.remove();
       this.#tiles.delete(index);
     }
     for (let index = first; index < last; index++) if (!this.#tiles.has(index)) this.#addTile(index);
     this.more();
   }
 
+  #addTile(index) {
+    const { id } = this.items[index];
+    const { width } = this.#layout;
+    const tile = new Tile({ index, src: this.thumb(id), place: this.#layout.place(index), width });
+    this.#tiles.set(index, tile);
+    this.#show(tile, index);
+    this.wall.append(tile.element);
+  }
+
+  #show(tile, index) {
+    const item = this.items[index];
+    tile.show(item, this.classes(), {
+      isUnsaved: this.isUnsaved(item),
+      isSelected: this.selection.has(index),
+      isCursor: this.selection.cursor === index,
+    });
+  }
+
+  #clearTiles() {
+    for (const tile of this.#tiles.values()) tile.remove();
+    this.#tiles.clear();
+  }
+
   #onScreen() {
     const { scrollTop, clientHeight } = this.element;
-    const seen = (index) => {
-      const y = this.#place(index)[1];
-      return y + this.#width / 2 >= scrollTop && y + this.#width / 2 <= scrollTop + clientHeight;
-    };
-    return [...this.#tiles.keys()].filter(seen);
+    return [...this.#tiles.keys()].filter((index) => this.#layout.isSeen(index, scrollTop, clientHeight));
   }
 
   #firstOnScreen = () => Math.min(...this.#onScreen(), this.items.length - 1);
@@ -241,59 +246,9 @@ export class Grid {
   }
 
   #scrollTo(index) {
-    const y = this.#place(index)[1];
     const { scrollTop, clientHeight } = this.element;
-    if (y < scrollTop) this.element.scrollTop = y - GAP;
-    else if (y + this.#height() > scrollTop + clientHeight) this.element.scrollTop = y + this.#height() - clientHeight;
-  }
-
-  // ---- tiles
-
-  #clearTiles() {
-    for (const tile of this.#tiles.values()) tile.element.remove();
-    this.#tiles.clear();
-  }
-
-  #addTile(index) {
-    const item = this.items[index];
-    const [x, y] = this.#place(index);
-    const tile = {
-      img: h("img", { src: this.thumb(item.id), alt: "", draggable: "false", decoding: "async" }),
-      chip: h("span", { class: "chip" }),
-      guess: h("span", { class: "guess" }),
-    };
-    tile.element = h(
-      "div",
-      { class: "tile", "data-index": index },
-      h("div", { class: "pic" }, tile.img, h("span", { class: "mark" })),
-      h("div", { class: "caption" }, tile.chip, tile.guess),
-    );
-    tile.element.style.cssText = `width:${this.#width}px;height:${this.#width + CAPTION}px;transform:translate(${x}px,${y}px)`;
-    this.#tiles.set(index, tile);
-    this.#fill(tile, index);
-    this.wall.append(tile.element);
-  }
-
-  #fill(tile, index) {
-    const item = this.items[index];
-    const { classList, style } = tile.element;
-    const names = this.classes();
-    const { answer } = item;
-    const isLabel = answer?.kind === "label";
-    const hasGuess = !item.exam && item.suggestion !== null && item.suggestion !== undefined;
-    setText(tile.chip, answer ? (isLabel ? (names[answer.class] ?? "") : WORDS[answer.kind]) : "");
-    const differs = hasGuess && isLabel && item.suggestion !== answer.class;
-    const guess =
-      hasGuess && (!answer || differs) ? `${names[item.suggestion]}? ${percent(item.probability ?? 0)}` : "";
-    setText(tile.guess, guess || item.note || "");
-    tile.element.title = item.note ? `${item.name}\n${item.note}` : item.name;
-    style.setProperty("--hue", hue(isLabel ? answer.class : 0));
-    classList.toggle("labeled", isLabel);
-    classList.toggle("answered", Boolean(answer));
-    classList.toggle("unsaved", this.isUnsaved(item));
-    classList.toggle("flagged", Boolean(item.flagged));
-    classList.toggle("selected", this.selection.has(index));
-    classList.toggle("cursor", this.selection.cursor === index);
+    const wanted = this.#layout.scrolledTo(index, scrollTop, clientHeight);
+    if (wanted !== scrollTop) this.element.scrollTop = wanted;
   }
 
   // ---- mouse and touch
@@ -304,7 +259,7 @@ export class Grid {
   }
 
   #click(event) {
-    if (this.#drag?.moved) return;
+    if (this.band.wasDrawn) return;
     const index = this.#indexAt(event);
     const keep = event.ctrlKey || event.metaKey;
     if (index < 0) {
@@ -318,56 +273,5 @@ export class Grid {
   #open(event) {
     const index = this.#indexAt(event);
     if (index >= 0) this.on.open(this.items[index]);
-  }
-
-  #press(event) {
-    this.#drag = null;
-    const onScrollbar = event.offsetX > this.element.clientWidth && event.target === this.element;
-    if (event.pointerType === "touch" || event.button !== 0 || onScrollbar) return;
-    const [x, y] = this.#point(event);
-    this.#drag = { x, y, id: event.pointerId, moved: false, down: true };
-    this.selection.startDrag(event.ctrlKey || event.metaKey || event.shiftKey);
-  }
-
-  #move(event) {
-    const drag = this.#drag;
-    if (!drag?.down) return;
-    const [x, y] = this.#point(event);
-    if (!drag.moved && Math.hypot(x - drag.x, y - drag.y) < 6) return;
-    if (!drag.moved) this.element.setPointerCapture(drag.id);
-    drag.moved = true;
-    const box = [Math.min(x, drag.x), Math.min(y, drag.y), Math.max(x, drag.x), Math.max(y, drag.y)];
-    this.band.hidden = false;
-    this.band.style.cssText = `transform:translate(${box[0]}px,${box[1]}px);width:${box[2] - box[0]}px;height:${box[3] - box[1]}px`;
-    this.selection.drag(this.#inside(box));
-    this.#scrollAlong(event);
-    this.refresh();
-  }
-
-  #release() {
-    this.band.hidden = true;
-    if (this.#drag) this.#drag.down = false; // `moved` stays for the click that follows
-  }
-
-  #point(event) {
-    const edge = this.element.getBoundingClientRect();
-    return [event.clientX - edge.left + this.element.scrollLeft, event.clientY - edge.top + this.element.scrollTop];
-  }
-
-  #inside([left, top, right, bottom]) {
-    const hits = [];
-    const first = Math.max(0, Math.floor((top - GAP) / this.#height())) * this.#columns;
-    const last = Math.min(this.items.length, (Math.floor(bottom / this.#height()) + 1) * this.#columns);
-    for (let index = first; index < last; index++) {
-      const [x, y] = this.#place(index);
-      if (x < right && x + this.#width > left && y < bottom && y + this.#width + CAPTION > top) hits.push(index);
-    }
-    return hits;
-  }
-
-  #scrollAlong(event) {
-    const edge = this.element.getBoundingClientRect();
-    if (event.clientY < edge.top + 24) this.element.scrollTop -= 24;
-    else if (event.clientY > edge.bottom - 24) this.element.scrollTop += 24;
   }
 }
