@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from labelloop.dealing import Client, deal
 from labelloop.simulate import simulate
 from labelloop.strategies import choose
 from labelloop.strategies.spot_checks import spot_checks
-from labelloop.types import Pool
+from labelloop.types import Pick, Pool
 
 SURE = 0.9
 
@@ -41,6 +42,15 @@ def sure_pool(open_of, labels_of, *, skipped=0, pending=0, doubted=()) -> Pool:
     )
 
 
+def cloud(n, labeled) -> Pool:
+    """Images without order, of 10 classes by what the model says of them."""
+    rng, place = np.random.default_rng(0), np.arange(n)
+    X, proba = rng.normal(size=(n, 16)), rng.dirichlet(np.full(10, 0.3), n).astype(np.float32)
+    y = np.where(place < labeled, proba.argmax(axis=1), -1)
+    X = (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32)
+    return Pool(place, X, y, tuple("abcdefghij"), y < 0, proba)
+
+
 def found(pool, n=10, answered=lambda rows: np.ones(len(rows), np.float32), seed=0):
     return spot_checks(pool, n, answered, np.random.default_rng(seed))
 
@@ -70,26 +80,64 @@ def test_the_class_with_most_images_for_an_answer_comes_first_and_a_check_counts
     assert len({one.row for one in picked}) == 4
 
 
-@pytest.mark.parametrize(
-    ("of_no_class", "n", "places"),
-    [({}, 10, [7]), ({}, 7, []), ({"skipped": 3}, 10, [4]), ({"pending": 6}, 10, [1]), ({"skipped": 7}, 1, [0])],
-)
-def test_every_tenth_place_from_the_first_answer_on(of_no_class, n, places):
-    """There are 12 labels; what was skipped was asked too, and what is on a screen will be."""
-    pool = sure_pool([80, 20, 20], [3, 4, 5], **of_no_class)
-    assert [one.place for one in found(pool, n)] == places
+def test_one_place_in_ten_from_a_first_one_that_is_drawn():
+    pool = sure_pool([80, 20, 20], [1, 5, 6])
+    places = [tuple(one.place for one in found(pool, 30, seed=seed)) for seed in range(300)]
+    assert set(places) == {(first, first + 10, first + 20) for first in range(10)}
+    assert np.mean([bool(found(pool, 1, seed=seed)) for seed in range(600)]) == pytest.approx(0.1, abs=0.04)
+
+
+def test_what_is_on_a_screen_or_was_skipped_counts_as_an_answer_of_what_it_looks_like():
+    """80 for 3 and one more are 20, just twice 10; one asked image of class 0 makes it less."""
+    for more in ({"skipped": 1}, {"pending": 1}):
+        assert found(sure_pool([80, 20, 20], [3, 4, 5], **more)) == []
 
 
 def test_what_the_model_doubts_is_checked_first_and_what_likely_gets_no_label_never():
-    pool = sure_pool([90, 20, 20], [3, 4, 5], doubted=[7])
-
-    def rows(answered):
-        return np.array([found(pool, answered=answered, seed=seed)[0].row for seed in range(400)])
-
+    """Row 7 is drawn as often as its doubt is of all doubt; which row it is, is as good as chance."""
     doubt, sure = 1 - (0.6 - 0.2), 1 - (SURE - 0.05)
-    assert np.mean(rows(lambda rows: np.ones(len(rows))) == 7) == pytest.approx(doubt / (doubt + 89 * sure), abs=0.025)
-    assert 7 not in rows(lambda rows: (rows != 7) * 1.0)
-    assert set(rows(lambda rows: (rows == 7) * 1.0)) == {7}
+    drawn = [found(sure_pool([90, 20, 20], [3, 4, 5], doubted=[row]))[0].row == row for row in range(90)]
+    assert np.mean(drawn) == pytest.approx(doubt / (doubt + 89 * sure), abs=0.05)
+    pool = sure_pool([90, 20, 20], [3, 4, 5])
+    first = found(pool)[0].row
+    assert found(pool, answered=lambda rows: (rows != first) * 1.0)[0].row != first
+    assert found(pool, answered=lambda rows: (rows == 7) * 1.0)[0].row == 7
+
+
+def test_the_same_images_are_drawn_until_they_are_answered():
+    """Pages keep what they were given: a draw of its own for each choice would always be new to all of them."""
+    pool = sure_pool([200, 20, 20], [1, 5, 6])
+    rows = [one.row for one in found(pool, 30)]
+    assert all([one.row for one in found(pool, 30, seed=seed)] == rows for seed in range(1, 20))
+    answered = replace(
+        pool, y=np.where(np.arange(len(pool)) == rows[0], 0, pool.y), open=pool.open & (pool.ids != rows[0])
+    )
+    assert [one.row for one in found(answered, 30)][:2] == rows[1:]
+
+
+@pytest.mark.parametrize(
+    ("pages", "at_once", "low", "high"), [(1, 1, 0.03, 0.2), (1, 2, 0.03, 0.2), (1, 24, 0.03, 0.2), (2, 1, 0.03, 0.45)]
+)
+def test_every_page_gets_one_in_ten(monkeypatch, pages, at_once, low, high):
+    """One page is worked on, so many images at a time, a last one is for who comes next.
+
+    A second one that is open and idle keeps the best images: then there are more spot checks among the others.
+    """
+    monkeypatch.setattr("labelloop.strategies.spot_checks.MANY", 0)
+    monkeypatch.setattr("labelloop.strategies.spot_checks.ENOUGH", 10**9)
+    pool, clients, checked = cloud(600, 60), [Client() for _ in range(pages + 1)], []
+    rng = np.random.default_rng(0)
+    while len(checked) < 120:
+        chosen = choose(pool, 32 * len(clients), "auto", rng)
+        why = dict(zip(chosen.rows.tolist(), chosen.reasons, strict=True))
+        hands = deal([Pick(image_id=row, strategy="auto", score=0, reason="") for row in why], clients)
+        for client, hand in zip(clients[:-1], hands, strict=False):
+            client.given = {pick.image_id: pick for pick in hand[:24]}
+        shown = [pick.image_id for pick in hands[0][:at_once]]
+        checked += [why[row].startswith("a spot check") for row in shown]
+        done = np.isin(pool.ids, shown)
+        pool = replace(pool, y=np.where(done, pool.proba.argmax(axis=1), pool.y), open=pool.open & ~done)
+    assert low < np.mean(checked) < high
 
 
 def test_a_class_is_estimated_from_a_part_of_a_large_pool():
@@ -104,31 +152,31 @@ def test_a_class_is_estimated_from_a_part_of_a_large_pool():
 
 def test_auto_puts_its_spot_checks_at_their_places_and_says_why():
     pool = sure_pool([80, 20, 20], [3, 4, 5])
-    for n in (1, 7, 8, 20, 120, 500):
+    for n in (1, 7, 10, 20, 120, 500):
         chosen = choose(pool, n, "auto", np.random.default_rng(0))
         assert len(set(chosen.rows.tolist())) == min(n, 120)
         asked = [place for place, why in enumerate(chosen.reasons) if why.startswith("a spot check")]
-        assert asked[:1] == ([7] if n > 7 else [])
-    assert chosen.reasons[7] == "a spot check: 80 images look like class 0 to the model, after 3 answers"
-    assert chosen.rows[7] < 80
+        assert asked == [one.place for one in found(pool, n)] == ([8] if n > 8 else [])
+    assert chosen.reasons[8] == "a spot check: 80 images look like class 0 to the model, after 3 answers"
+    assert chosen.rows[8] < 80
 
 
 def test_a_batch_of_one_may_be_a_spot_check():
-    pool = sure_pool([80, 20, 20], [3, 4, 5], pending=7)
-    (why,) = choose(pool, 1, "auto", np.random.default_rng(0)).reasons
-    assert why.startswith("a spot check: 80 images")
+    pool = sure_pool([80, 20, 20], [3, 4, 5])
+    reasons = [choose(pool, 1, "auto", np.random.default_rng(seed)).reasons for seed in range(40)]
+    assert sum(why.startswith("a spot check: 80 images") for (why,) in reasons) in range(1, 12)
 
 
 def test_labels_of_one_class_only_are_no_ground_for_a_spot_check():
     pool = replace(sure_pool([80, 20, 20], [30, 0, 0]), probabilities=None)
     chosen = choose(pool, 20, "auto", np.random.default_rng(0))
-    assert chosen.strategy == "auto"
+    assert chosen.strategy == "auto"  # which would be another one, if it had asked the model that is not there
     assert not any(why.startswith("a spot check") for why in chosen.reasons)
 
 
 def test_there_is_no_spot_check_before_there_are_two_labels_a_class():
-    pool = sure_pool([80, 20, 20], [1, 2, 2])
-    pool = replace(pool, open=pool.open & (np.arange(len(pool)) != 0))
+    pool = sure_pool([800, 20, 20], [1, 2, 2])
+    assert found(pool, 20)
     assert not any(why.startswith("a spot check") for why in choose(pool, 20, "auto", np.random.default_rng(0)).reasons)
 
 
@@ -143,8 +191,8 @@ def hidden_class(seed):
 
 
 @pytest.mark.parametrize(("every", "accuracy"), [(10, 0.998), (10**9, 0.95)])
-def test_without_spot_checks_a_class_that_looks_like_another_is_never_found(monkeypatch, every, accuracy):
-    """19 of 20 classes are 95 %."""
+def test_without_spot_checks_a_class_that_looks_like_another_may_not_be_found(monkeypatch, every, accuracy):
+    """19 of 20 classes are 95 %. It is so in two of three draws; this is one of those."""
     monkeypatch.setattr("labelloop.strategies.spot_checks.EVERY", every)
     (X, y), (test_features, test_y) = hidden_class(0), hidden_class(100)
     curve = simulate(X, y, "auto", budgets=[150], test_features=test_features, test_y=test_y, batch=5, seed=0)

@@ -10,7 +10,7 @@ uncertainty.py   what the model is unsure of             diversity.py     what i
 committee.py     what several models dispute             coverage.py      what most images are near to
 gradients.py     what would change the model             clustering.py    one image out of each group
 variance.py      what would tell most about all images   hybrid.py        doubt and likeness at once; `auto`
-                                                         spot_checks.py   what the model is sure of, on little ground
+                                                         spot_checks.py   classes for which few answers speak
 """
 
 # importing a page registers its functions

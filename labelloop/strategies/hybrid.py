@@ -14,7 +14,7 @@ from labelloop.strategies.contract import Scores, because, in_order
 from labelloop.strategies.distances import Picks, at_most, read
 from labelloop.strategies.diversity import herd
 from labelloop.strategies.registry import strategy
-from labelloop.strategies.spot_checks import SpotCheck, spot_checks
+from labelloop.strategies.spot_checks import LOOKED_AT, SpotCheck, spot_checks
 from labelloop.strategies.uncertainty import doubt, torn
 from labelloop.strategies.variance import WINDOW, Weigh, most_informative
 from labelloop.types import Floats, Ints, Pool
@@ -119,7 +119,11 @@ def _with_reasons(pool: Pool, picks: Picks, found: Sequence[SpotCheck] = ()) -> 
 
 
 def _why_checked(pool: Pool, one: SpotCheck) -> str:
-    images, answers = f"{one.images:,} image{'s' * (one.images != 1)}", f"{one.labels} answer{'s' * (one.labels != 1)}"
+    about = "about " if len(pool.unlabeled) > LOOKED_AT else ""
+    images, answers = (
+        f"{about}{one.images:,} image{'s' * (one.images != 1)}",
+        f"{one.labels} answer{'s' * (one.labels != 1)}",
+    )
     return f"a spot check: {images} look like {pool.classes[one.k]} to the model, after {answers}"
 
 

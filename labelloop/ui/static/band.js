@@ -9,14 +9,14 @@ export class Band {
   element = h("div", { class: "band", hidden: true });
   #drag = null;
 
-  /** wall: the element that scrolls; on: {start(keeps), move(box)}, keeps: whether what is selected stays so. */
-  constructor(wall, on) {
-    this.wall = wall;
+  /** scroller: the element that scrolls; on: {start(keeps), move(box)}, keeps: whether what is selected stays so. */
+  constructor(scroller, on) {
+    this.scroller = scroller;
     this.on = on;
-    wall.addEventListener("pointerdown", (event) => this.#press(event));
-    wall.addEventListener("pointermove", (event) => this.#move(event));
-    wall.addEventListener("pointerup", () => this.#release());
-    wall.addEventListener("pointercancel", () => this.#release());
+    scroller.addEventListener("pointerdown", (event) => this.#press(event));
+    scroller.addEventListener("pointermove", (event) => this.#move(event));
+    scroller.addEventListener("pointerup", () => this.#release());
+    scroller.addEventListener("pointercancel", () => this.#release());
   }
 
   /** Whether the last press drew a box, so that the click which follows is none. */
@@ -26,7 +26,7 @@ export class Band {
 
   #press(event) {
     this.#drag = null;
-    const onScrollbar = event.offsetX > this.wall.clientWidth && event.target === this.wall;
+    const onScrollbar = event.offsetX > this.scroller.clientWidth && event.target === this.scroller;
     if (event.pointerType === "touch" || event.button !== 0 || onScrollbar) return;
     const [x, y] = this.#point(event);
     this.#drag = { x, y, id: event.pointerId, moved: false, down: true };
@@ -38,7 +38,7 @@ export class Band {
     if (!drag?.down) return;
     const [x, y] = this.#point(event);
     if (!drag.moved && Math.hypot(x - drag.x, y - drag.y) < STILL) return;
-    if (!drag.moved) this.wall.setPointerCapture(drag.id);
+    if (!drag.moved) this.scroller.setPointerCapture(drag.id);
     drag.moved = true;
     const [left, right] = [Math.min(x, drag.x), Math.max(x, drag.x)];
     const [top, bottom] = [Math.min(y, drag.y), Math.max(y, drag.y)];
@@ -54,13 +54,13 @@ export class Band {
   }
 
   #point(event) {
-    const edge = this.wall.getBoundingClientRect();
-    return [event.clientX - edge.left + this.wall.scrollLeft, event.clientY - edge.top + this.wall.scrollTop];
+    const edge = this.scroller.getBoundingClientRect();
+    return [event.clientX - edge.left + this.scroller.scrollLeft, event.clientY - edge.top + this.scroller.scrollTop];
   }
 
   #scrollAlong(event) {
-    const edge = this.wall.getBoundingClientRect();
-    if (event.clientY < edge.top + EDGE) this.wall.scrollTop -= EDGE;
-    else if (event.clientY > edge.bottom - EDGE) this.wall.scrollTop += EDGE;
+    const edge = this.scroller.getBoundingClientRect();
+    if (event.clientY < edge.top + EDGE) this.scroller.scrollTop -= EDGE;
+    else if (event.clientY > edge.bottom - EDGE) this.scroller.scrollTop += EDGE;
   }
 }
