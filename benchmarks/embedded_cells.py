@@ -8,7 +8,6 @@ network alone, and both, which is what is built in. CPU time of one thread an im
 
 from __future__ import annotations
 
-import csv
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from PIL import Image
 
 from labelloop import embedded
 from labelloop.cores import one_thread
-from labelloop.demo import sample_data
+from labelloop.demo import sample_data, sample_truth
 from labelloop.train.head import fit_head
 
 LABELS, DRAWS = (1, 2, 5, 10), 20
@@ -34,8 +33,7 @@ LOOKS: dict[str, Callable[[Image.Image], np.ndarray]] = {
 
 def cells() -> tuple[list[Image.Image], np.ndarray]:
     """The images, and the index of the kind of each."""
-    with (sample_data() / "truth.csv").open(encoding="utf-8", newline="") as file:
-        kinds = {row["file_name"]: row["label"] for row in csv.DictReader(file)}
+    kinds = sample_truth()
     images = [Image.open(sample_data() / "images" / name).convert("RGB") for name in kinds]
     return images, np.unique(list(kinds.values()), return_inverse=True)[1]
 

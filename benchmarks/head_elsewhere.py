@@ -18,8 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from labelloop.backbone import load_backbone
-from labelloop.demo import sample_data
-from labelloop.formats.table import read_csv
+from labelloop.demo import sample_data, sample_truth
 from labelloop.images import open_upright
 from labelloop.train.neighbours import graph
 
@@ -43,7 +42,7 @@ def sets() -> Iterator[tuple[str, Array, Array]]:
 
 def cells() -> tuple[Array, Array]:
     """The demo's images, as the built-in features see them."""
-    truth = {str(record.file_name): record.label for record in read_csv(sample_data() / "truth.csv")}
+    truth = sample_truth()
     images = [open_upright(sample_data() / "images" / name) for name in truth]
     return load_backbone("embedded").embed(images), np.unique(list(truth.values()), return_inverse=True)[1]
 

@@ -26,7 +26,7 @@ from common import machine, mean_sd, table
 
 from labelloop.backbone import load_backbone
 from labelloop.board import read_board
-from labelloop.demo import sample_data
+from labelloop.demo import sample_data, sample_truth
 from labelloop.embedding import embed_missing
 from labelloop.exchange import export_labels
 from labelloop.features import FeatureStore
@@ -57,11 +57,10 @@ class Run:
 def lay_out_sample(folder: Path) -> Path:
     """The demo's images as train/CLASS and test/CLASS."""
     rng = np.random.default_rng(0)
-    with (sample_data() / "truth.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            target = folder / "sample" / ("test" if rng.random() < 1 / 3 else "train") / row["label"]
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copy(sample_data() / "images" / row["file_name"], target)
+    for name, label in sample_truth().items():
+        target = folder / "sample" / ("test" if rng.random() < 1 / 3 else "train") / label
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sample_data() / "images" / name, target)
     return folder / "sample"
 
 

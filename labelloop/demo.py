@@ -21,10 +21,15 @@ def sample_data() -> Path:
     raise BadInput(f"the sample images are missing; looked for truth.csv in {PLACES[0]} and {PLACES[1]}")
 
 
+def sample_truth() -> dict[str, str]:
+    """The class of each sample image, by file name."""
+    with (sample_data() / "truth.csv").open(encoding="utf-8", newline="") as file:
+        return {row["file_name"]: row["label"] for row in csv.DictReader(file)}
+
+
 def sample_classes() -> list[str]:
     """The classes of the sample images, by name."""
-    with (sample_data() / "truth.csv").open(encoding="utf-8", newline="") as file:
-        return sorted({row["label"] for row in csv.DictReader(file)})
+    return sorted(set(sample_truth().values()))
 
 
 def create_demo(folder: Path) -> Project:

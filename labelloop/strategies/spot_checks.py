@@ -44,7 +44,7 @@ def spot_checks(pool: Pool, n: int, answered: Weigh, rng: np.random.Generator) -
     each of its labels and one more, as there are open images for a label on average; the class with the most first.
     What is on a screen, or was skipped, counts as a label of the class that the model takes it for. `answered` (0 to 1)
     is the probability that rows get a label at all: an image counts as much. There are none before the first model.
-    Cost: O(n + w (c + d)) for w rows of d features, at most LOOKED_AT, and c classes.
+    Cost: O(len(pool) + w (c + d)) for w rows of d features, at most LOOKED_AT, and c classes.
     """
     places = range(int(rng.integers(EVERY)), n, EVERY)
     if not places or pool.probabilities is None or not len(pool.labeled):

@@ -1,6 +1,7 @@
 // The classes as the person sees them: the legend with its keys and bars, and the finder behind "/".
 
 import { button, h, hue, percent, setText } from "./dom.js";
+import { suggestionOf } from "./item.js";
 import { keysFor } from "./keys.js";
 import { near } from "./near.js";
 
@@ -51,7 +52,7 @@ export class Legend {
   /** Shows the guess for an image (or no guess: null), what was answered, and how many each class has. */
   show(item, counts) {
     const guess = item && !item.exam ? new Map(item.probs) : new Map();
-    const suggestion = item && !item.exam ? item.suggestion : null;
+    const suggestion = suggestionOf(item);
     const answered = item?.answer?.kind === "label" ? item.answer.class : null;
     this.#rows.forEach((row, index) => {
       this.#fill(row, guess.get(index), index === suggestion, index === answered, counts[index]);

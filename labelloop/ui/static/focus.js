@@ -1,6 +1,7 @@
 // One image at a time: the picture, why it is shown, what looks like it, and the film strip.
 
 import { h, hue, percent, plural, setText } from "./dom.js";
+import { wordFor } from "./item.js";
 import { Pictures } from "./pictures.js";
 import { Reserve } from "./reserve.js";
 import { Strip } from "./strip.js";
@@ -160,8 +161,7 @@ export class Focus {
       this.near.replaceChildren(...near.map((one) => this.#neighbour(one, classes)));
     }
     const answer = item?.answer;
-    const word =
-      answer && (answer.kind === "label" ? classes[answer.class] : answer.kind === "skip" ? "skipped" : "unsure");
+    const word = wordFor(answer, classes);
     const badges = [];
     if (item?.flagged) badges.push(h("span", { class: "badge flag", text: "⚑ flagged" }));
     if (word) badges.push(h("span", { class: "badge", "--hue": hue(answer.class ?? 0), text: `answered: ${word}` }));

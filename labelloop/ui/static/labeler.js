@@ -6,6 +6,7 @@ import { Api } from "./api.js";
 import { Finder, Legend } from "./classes.js";
 import { button, h, hue } from "./dom.js";
 import { Focus } from "./focus.js";
+import { suggestionOf, wordFor } from "./item.js";
 import { readKey } from "./keys.js";
 import { Many } from "./many.js";
 import { acked, pressed, whenPainted } from "./measure.js";
@@ -15,7 +16,6 @@ import { Status } from "./status.js";
 
 const QUEUE = 24; // images asked for at a time
 const STYLE_AGAIN = 500; // ms until the style is asked for again
-const SAID = { skip: "skipped", unsure: "unsure" };
 
 export function mount({ parentElement, data }) {
   const root =
@@ -280,8 +280,8 @@ class Labeler {
   }
 
   #accept(item, event) {
-    const hasGuess = item && !item.exam && item.suggestion !== null && item.suggestion !== undefined;
-    if (hasGuess) this.#answer({ kind: "label", class: item.suggestion }, "accepted", event);
+    const suggestion = suggestionOf(item);
+    if (suggestion !== null) this.#answer({ kind: "label", class: suggestion }, "accepted", event);
     else this.toast.say("nothing is suggested here");
   }
 
@@ -311,8 +311,7 @@ class Labeler {
   }
 
   #wordFor(answer) {
-    if (!answer) return "";
-    return answer.kind === "label" ? (this.session.classes[answer.class] ?? "") : SAID[answer.kind];
+    return wordFor(answer, this.session.classes);
   }
 
   #keepNote(items, text) {

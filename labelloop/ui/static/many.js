@@ -4,6 +4,7 @@
 import { h, plural } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
+import { suggestionOf } from "./item.js";
 
 const NEXT_LOAD = 60;
 const REVIEW_LOAD = 200;
@@ -74,7 +75,7 @@ export class Many {
     else if (action === "flag") this.#flag([item]);
     else if (action === "label") this.#answerLarge(item, { kind: "label", class: index }, "human", event);
     else if (action === "skip" || action === "unsure") this.#answerLarge(item, { kind: action }, "human", event);
-    else if (action === "accept" && !item.exam && (item.suggestion ?? null) !== null)
+    else if (action === "accept" && suggestionOf(item) !== null)
       this.#answerLarge(item, { kind: "label", class: item.suggestion }, "accepted", event);
     else return false;
     return true;
@@ -102,7 +103,7 @@ export class Many {
   }
 
   #accept(items) {
-    const guessed = items.filter((item) => !item.exam && item.suggestion !== null);
+    const guessed = items.filter((item) => suggestionOf(item) !== null);
     if (!guessed.length) return this.on.toast("nothing is suggested here");
     this.session.answer(guessed, (item) => ({ kind: "label", class: item.suggestion }), { source: "accepted" });
     this.grid.answered();

@@ -1,10 +1,10 @@
 // The film strip: what was just answered, what is on screen, what comes next. The current image keeps its place.
 
 import { h, hue, setText } from "./dom.js";
+import { wordFor } from "./item.js";
 
 const BEFORE = 5;
 const AFTER = 6;
-const WORDS = { skip: "skipped", unsure: "unsure" };
 
 export class Strip {
   #cells = [];
@@ -25,7 +25,7 @@ export class Strip {
       const address = this.thumb(item.id);
       if (cell.address !== address) cell.img.src = cell.address = address;
       const { kind } = item.answer ?? {};
-      const word = kind === "label" ? (classes[item.answer.class] ?? "") : (WORDS[kind] ?? "");
+      const word = wordFor(item.answer, classes);
       setText(cell.word, word);
       cell.element.title = word ? `${item.name}: ${word}` : item.name;
       cell.element.style.setProperty("--hue", hue(item.answer?.class ?? 0));

@@ -1,9 +1,8 @@
 // One tile of a wall: an image with its answer and what the model makes of it.
 
 import { h, hue, percent, setText } from "./dom.js";
+import { suggestionOf, wordFor } from "./item.js";
 import { CAPTION } from "./layout.js";
-
-const WORDS = { skip: "skipped", unsure: "unsure" };
 
 export class Tile {
   constructor({ index, src, place: [x, y], width }) {
@@ -24,7 +23,7 @@ export class Tile {
     const { classList, style } = this.element;
     const { answer } = item;
     const isLabel = answer?.kind === "label";
-    setText(this.chip, answer ? (isLabel ? (names[answer.class] ?? "") : WORDS[answer.kind]) : "");
+    setText(this.chip, wordFor(answer, names));
     setText(this.guess, guessed(item, names) || item.note || "");
     this.element.title = item.note ? `${item.name}\n${item.note}` : item.name;
     style.setProperty("--hue", hue(isLabel ? answer.class : 0));
@@ -41,9 +40,10 @@ export class Tile {
   }
 }
 
-/** What the model takes an image for, where that says something new; never of an image of the exam. */
-function guessed({ answer, exam, suggestion, probability }, names) {
-  const hasGuess = !exam && suggestion !== null && suggestion !== undefined;
+/** What the model takes an image for, where that says something new. */
+function guessed(item, names) {
+  const { answer, probability } = item;
+  const suggestion = suggestionOf(item);
   const differs = answer?.kind === "label" && suggestion !== answer.class;
-  return hasGuess && (!answer || differs) ? `${names[suggestion]}? ${percent(probability ?? 0)}` : "";
+  return suggestion !== null && (!answer || differs) ? `${names[suggestion]}? ${percent(probability ?? 0)}` : "";
 }
