@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from common import mean_sd, table
 from peers import PEERS
-from real_sets import BACKBONES, KINDS, NAMES
+from real_sets import BACKBONES, KINDS, KINDS_OF
 
 from labelloop.cli.drawing import drawing
 from labelloop.curves import Curves, Interval, Saved, area_difference, collect, differences, labels_saved
@@ -108,7 +108,7 @@ def read(raw: Path, measure: str = "accuracy", random_of: Path | None = None) ->
             continue
         played.setdefault(tuple(key), defaultdict(dict))[strategy][seed] = one["curve"]
         sizes[tuple(key)] = one["n"]
-    order = [*NAMES, *BACKBONES, *KINDS]
+    order = [*KINDS_OF, *BACKBONES, *KINDS]
     keys = sorted(played, key=lambda key: ([order.index(part) for part in key[:3]], key[3]))
     return [_setting((*key, sizes[key]), of, measure) for key in keys if {AUTO, RANDOM} <= set(of := played[key])]
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from common import machine, table
 from head_methods import GUESSING, KERNEL, LDA, LRCV, METHODS, OURS, PROTOTYPES, Answer, Drawn, lrcv
-from real_sets import BACKBONES, KINDS, NAMES, load, pool
+from real_sets import BACKBONES, KINDS_OF, NAMES, load, pool
 from threadpoolctl import threadpool_limits
 
 from labelloop.simulate import simulate
@@ -81,7 +81,7 @@ def _pool_cells(seeds: range) -> Iterator[Cell]:
     for seed in seeds:
         for name in NAMES:
             for backbone in BACKBONES:
-                for kind in KINDS:
+                for kind in KINDS_OF[name]:
                     for draw in BUDGETS:
                         yield "pool", name, backbone, kind, draw, seed
 

@@ -8,7 +8,8 @@
 With --plain the head learns from labels alone, as other tools' do; such curves go to a file of their own.
 `report` prints Markdown: answers and areas, with --full every curve. `saved` prints with how many labels `auto` is as
 accurate as random with the plain head. Peers' own implementations (peers.py) are played
-by the same simulation, with the same head, where their packages are installed.
+by the same simulation, with the same head, where their packages are installed. `--sets mnist,solar,solar_grades` are
+sets that nothing was tuned to (elsewhere.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one curve a core; before numpy is imported
 
 import peers
-from real_sets import BACKBONES, KINDS, NAMES, load, pool
+from real_sets import BACKBONES, KINDS_OF, NAMES, load, pool
 
 from labelloop import strategies
 from labelloop.simulate import simulate
@@ -42,12 +43,12 @@ PACKAGES = {"modal": "modAL", "skactiveml": "skactiveml", "small_text": "small_t
 Cell = tuple[str, str, str, int, str, int]  # set, backbone, kind, batch, strategy, seed
 
 
-def cells(names: list[str], seeds: int, only: list[str]) -> Iterator[Cell]:
+def cells(sets: list[str], names: list[str], seeds: int, only: list[str]) -> Iterator[Cell]:
     """Every curve that is wanted, seed by seed, so that a run that is stopped has whole seeds."""
     for seed in range(seeds):
-        for name in NAMES:
+        for name in sets:
             for backbone in BACKBONES:
-                for kind in KINDS:
+                for kind in KINDS_OF[name]:
                     for batch in BATCHES:
                         for strategy in names:
                             cell = (name, backbone, kind, batch, strategy, seed)
@@ -96,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
     prepare(options.strategies_folder)
     names = options.strategies.split(",") if options.strategies else all_names()
     done = {tuple(json.loads(line)["cell"]) for line in options.raw.open()} if options.raw.exists() else set()
-    missing = [cell for cell in cells(names, options.seeds, options.only) if cell not in done]
+    missing = [cell for cell in cells(options.sets.split(","), names, options.seeds, options.only) if cell not in done]
     print(f"{len(missing)} curves to play, {len(done)} are there", flush=True)
     with ProcessPoolExecutor(options.processes) as workers, options.raw.open("a") as raw:
         how = options.cache, options.strategies_folder, not options.is_plain
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("plain", type=Path, nargs="?", help="of saved: curves that were played with --plain")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--sets", default=",".join(NAMES), help="comma-separated; those of ../shared unless given")
     parser.add_argument("--strategies", help="comma-separated; all unless given")
     parser.add_argument("--strategies-folder", type=Path, help="a folder of drop-ins to play as well")
     parser.add_argument("--only", action="append", default=[], help="parts of a cell, a|b for either; may be repeated")

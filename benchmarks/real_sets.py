@@ -1,10 +1,12 @@
-"""Features and labels of the real photo sets in ../shared, embedded once and kept; pools of three kinds made of them.
+"""Features and labels of real photo sets, embedded once and kept; pools of four kinds made of them.
 
     balanced      equally many images of each class
     long_tailed   class sizes fall geometrically from the largest to the smallest
     dirty         balanced; 20 % of all images are of another set, and a tenth is there a second time, re-photographed
+    as_it_is      a random part of the set, with its classes as common or rare as they are there
 
-Left out: who plays on them (label_efficiency.py).
+Sets: three in ../shared, and those of elsewhere.py, which nothing in labelloop was tuned to. Left out: who plays on
+them (label_efficiency.py).
 """
 
 from __future__ import annotations
@@ -14,17 +16,21 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import elsewhere
 import numpy as np
 from PIL import Image, ImageEnhance
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 BACKBONES = {"lite0": "tf_efficientnet_lite0", "vit_tiny": "vit_tiny_patch16_224"}
 JUNK_OF = {"eurosat": "signdigits", "signdigits": "caltech101", "caltech101": "eurosat"}
-CLASS_SIZE = {"eurosat": 300, "signdigits": 125, "caltech101": 40}
-TAIL = {"eurosat": (444, 50), "signdigits": (155, 50), "caltech101": (150, 15)}  # largest class, and over the smallest
+CLASS_SIZE = {"eurosat": 300, "signdigits": 125, "caltech101": 40, "mnist": 300}
+# largest class, and over the smallest
+TAIL = {"eurosat": (444, 50), "signdigits": (155, 50), "caltech101": (150, 15), "mnist": (350, 50)}
+PART = 0.75  # of a set, in a pool "as it is"
 CLASS_ORDER_SEED = 7  # which classes are rare is the same for all seeds; on caltech101 those that have few images
 NAMES = tuple(JUNK_OF)
-KINDS = ("balanced", "long_tailed", "dirty")
+KINDS = ("balanced", "long_tailed", "dirty", "as_it_is")
+KINDS_OF = {name: KINDS[:3] for name in NAMES} | {"mnist": KINDS[:2], "solar": KINDS[3:], "solar_grades": KINDS[3:]}
 
 
 @dataclass(frozen=True)
@@ -50,21 +56,26 @@ def load(name: str, backbone: str, cache: Path) -> Features:
 
 
 def embed(name: str, backbone: str, cache: Path) -> Features:
-    """Unpack the set into the cache folder and embed it."""
+    """Open all images of the set, and embed them."""
+    images, y = elsewhere.SETS[name]() if name in elsewhere.SETS else unpacked(name, cache)
+    of = np.arange(0, len(images["train"]), 5)
+    rng = np.random.default_rng(0)
+    copies = [photograph_again(images["train"][k], rng) for k in of]
+    model = Model(backbone)
+    return Features(
+        model(images["train"]), y["train"], model(images["test"]), y["test"], model(copies), of
+    )  # fmt: skip
+
+
+def unpacked(name: str, cache: Path) -> elsewhere.Photos:
+    """A set of ../shared, unpacked into the cache folder."""
     if not (cache / name).exists():
         with tarfile.open(SHARED / "data" / f"{name}.tar") as archive:
             archive.extractall(cache, filter="data")
     files = {split: sorted((cache / name / split).glob("*/*.jpg")) for split in ("train", "test")}
     classes = sorted({file.parent.name for file in files["train"]})
     y = {split: np.array([classes.index(file.parent.name) for file in files[split]]) for split in files}
-    of = np.arange(0, len(files["train"]), 5)
-    rng = np.random.default_rng(0)
-    copies = [photograph_again(Image.open(files["train"][k]).convert("RGB"), rng) for k in of]
-    images = {split: [Image.open(file).convert("RGB") for file in files[split]] for split in files}
-    model = Model(backbone)
-    return Features(
-        model(images["train"]), y["train"], model(images["test"]), y["test"], model(copies), of
-    )  # fmt: skip
+    return {split: [Image.open(file).convert("RGB") for file in files[split]] for split in files}, y
 
 
 def photograph_again(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -109,7 +120,10 @@ def pool(name: str, backbone: str, kind: str, seed: int, cache: Path) -> tuple[n
     """Features (n, d) and labels (n,), -1 for images of another set; each seed draws other images."""
     data = load(name, backbone, cache)
     rng = np.random.default_rng([seed, 11])
-    rows = _of_each_class(data.train_y, class_sizes(name, kind, data.train_y), rng)
+    if kind == "as_it_is":
+        rows = rng.permutation(len(data.train_y))[: round(PART * len(data.train_y))]
+    else:
+        rows = _of_each_class(data.train_y, class_sizes(name, kind, data.train_y), rng)
     X, y = data.train[rows], data.train_y[rows]
     if kind == "dirty":
         other = load(JUNK_OF[name], backbone, cache)

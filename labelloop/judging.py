@@ -165,9 +165,9 @@ def in_words(found: Comparison, held_out: int) -> str:
 
 def _log_probability(logits: Floats, y: Ints) -> Floats:
     """Of the right class (n,), by a model that is made as sure as it may be."""
-    from labelloop.train.calibration import sharpness
+    from labelloop.train.calibration import calibrate
 
-    Z = logits * sharpness(logits, y)
+    Z = logits * calibrate(logits, y).sharpness
     Z = Z - Z.max(axis=1, keepdims=True)
     own = np.exp(Z[np.arange(len(y)), y]) / np.exp(Z).sum(axis=1)
     log_probability: Floats = np.log(own + LEAST)

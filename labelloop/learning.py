@@ -1,7 +1,8 @@
 """What a model learns from a board: the head in use, and what it says about every image.
 
 The head is a pure function of the board. It learns from the labels and from guesses that spread from them
-(train/spreading.py); with enough held-out answers it is asked whether those guesses help, and how sure it may be.
+(train/spreading.py); with enough held-out answers it is asked whether those guesses help, how sure it may be, and how
+far it should lean towards classes that are common (train/calibration.py).
 Left out: which image to show next (loop.py), fine-tuning (worker.py).
 """
 
@@ -21,7 +22,9 @@ from labelloop.types import Floats, Ints
 if TYPE_CHECKING:
     from labelloop.train.head import Head
 
-JUDGES = 50  # held-out answers from which on they decide about guesses and sharpness
+# Held-out answers from which on they say how sure the head may be and how far it leans (they say so the more, the more
+# there are, and fewer helped already: benchmarks/leaning.py), and from which on they decide about guesses.
+CALIBRATING, JUDGES = 20, 50
 # As how many answers a label counts that was given to many images at once. Where these are right it costs up to half a
 # point; where three in ten are wrong it is worth up to 2.4 (docs/benchmarks.md).
 BULK = 0.5
@@ -73,13 +76,19 @@ def fit(board: Board, rows: Ints, *, guesses: bool = True) -> Head:
 
 def _fit_and_judge(board: Board, rows: Ints) -> tuple[Head, bool]:
     """A head, and whether it learned from guesses: not if without them it gets more of the held-out answers right."""
-    from labelloop.train.calibration import sharpness
-
     head, guesses, exam = fit(board, rows), True, board.exam
-    if len(exam) < JUDGES:
-        return head, guesses
     X, y = np.asarray(board.features[exam]), board.label[exam]
-    plain = fit(board, rows, guesses=False)
-    if (plain.logits(X).argmax(axis=1) == y).sum() > (head.logits(X).argmax(axis=1) == y).sum():
-        head, guesses = plain, False
-    return head.sharpened(sharpness(head.logits(X), y)), guesses
+    if len(exam) >= JUDGES:
+        plain = fit(board, rows, guesses=False)
+        if (plain.logits(X).argmax(axis=1) == y).sum() > (head.logits(X).argmax(axis=1) == y).sum():
+            head, guesses = plain, False
+    return (_calibrated(head, board, X, y) if len(exam) >= CALIBRATING else head), guesses
+
+
+def _calibrated(head: Head, board: Board, X: Floats, y: Ints) -> Head:
+    """As sure as held-out answers X (m, d), y (m,) allow, and as far towards common classes as they say."""
+    from labelloop.train.calibration import calibrate, how_common
+
+    common = how_common(head.predict_proba(np.asarray(board.features[board.graph.rows])))
+    found = calibrate(head.logits(X), y, common)
+    return head.sharpened(found.sharpness).leant(found.leaning * common)

@@ -7,7 +7,7 @@ import pytest
 
 from labelloop.board import LABEL, NONE, SKIP, Board
 from labelloop.errors import CannotTrain
-from labelloop.learning import JUDGES, fit, learn
+from labelloop.learning import CALIBRATING, fit, learn
 
 
 def board(label: np.ndarray, held_out: np.ndarray, X: np.ndarray) -> Board:
@@ -56,20 +56,35 @@ def test_the_graph_is_made_of_images_that_are_not_held_out():
 
 
 def test_before_there_are_judges_the_head_is_as_it_was_fitted():
-    one = answered(TWO, exam=JUDGES - 1)
+    one = answered(TWO, exam=CALIBRATING - 1)
     learned = learn(one)
     assert learned.guesses
     assert np.array_equal(learned.head.weight, fit(one, one.to_learn_from).weight)
 
 
-def test_with_judges_it_is_as_sure_as_it_is_right():
-    one = answered(TWO, exam=60)
+@pytest.mark.parametrize("exam", [CALIBRATING, 60])
+def test_with_judges_it_is_as_sure_as_it_is_right(exam):
+    one = answered(TWO, exam=exam)
     learned, fitted = learn(one), fit(one, one.to_learn_from)
     by = learned.head.weight / fitted.weight
     assert learned.guesses
-    assert by.mean() > 1  # all 60 are right
+    assert by.mean() > 1  # all are right
     assert np.allclose(by, by.mean(), rtol=1e-3)
     assert np.array_equal(learned.probabilities.argmax(1), fitted.predict_proba(one.features).argmax(1))
+
+
+def test_judges_make_it_lean_towards_what_is_common():
+    rng = np.random.default_rng(4)
+    truth = (rng.random(300) < 0.15).astype(int)
+    X = rng.normal(size=(300, 8)).astype(np.float32) + 0.8 * truth[:, None].astype(np.float32) * np.eye(8)[0]
+    X = (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32)  # the two overlap
+    one = answered(truth, exam=100, asked=60)
+    one.features = X
+    learned, fitted = learn(one), fit(one, one.to_learn_from, guesses=learn(one).guesses)
+    rest = (one.label < 0) & ~one.held_out
+    said, before = learned.probabilities[rest].argmax(1), fitted.predict_proba(X[rest]).argmax(1)
+    assert (said == truth[rest]).mean() > (before == truth[rest]).mean() + 0.05
+    assert learned.probabilities[rest, 1].mean() == pytest.approx(0.15, abs=0.1)
 
 
 def test_guesses_that_make_it_worse_are_left_out():

@@ -65,6 +65,10 @@ class Head:
         """The same decisions, surer (by > 1) or less sure."""
         return Head(self.weight * np.float32(by), self.bias * np.float32(by))
 
+    def leant(self, by: NDArray[np.floating[Any]]) -> Head:
+        """Towards some classes: what to add to the logits (c,)."""
+        return Head(self.weight, self.bias + np.asarray(by, np.float32))
+
     def save(self, path: Path) -> None:
         """Write weight and bias as safetensors; a reader sees the old file or the new one, never half of one."""
         from safetensors.numpy import save_file

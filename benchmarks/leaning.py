@@ -1,0 +1,132 @@
+"""What it is worth that held-out answers say how sure the head may be, and how far it leans towards common classes.
+
+    python benchmarks/leaning.py [--cache FOLDER] [--seeds 3]
+
+A part of a pool is held out and answered: 20, 50 or 150 random images. Of the others 100 or 300 are labeled, at random
+or as `auto` chooses. The head that they teach says what is on the rest of the pool, where classes are as common or rare
+as anywhere in it: as it was fitted, made as sure as the held-out answers allow, and leaning as well. "Held out − rest":
+by how much more accurate it seems to be on the held-out images, which had their say, than on the rest. Sets:
+real_sets.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one pool a core; before numpy is imported
+
+import numpy as np
+from common import machine, table
+from real_sets import BACKBONES, load, pool
+
+from labelloop.metrics import macro_f1
+from labelloop.simulate import simulate
+from labelloop.train.calibration import calibrate, calibration_error, how_common
+from labelloop.train.head import Head
+from labelloop.train.neighbours import graph
+from labelloop.train.spreading import fit_spread
+
+DEFAULT_CACHE = Path.home() / ".cache" / "labelloop-benchmarks"
+POOLS = (
+    ("solar", "as_it_is"),
+    ("solar_grades", "as_it_is"),
+    ("mnist", "long_tailed"),
+    ("eurosat", "long_tailed"),
+    ("signdigits", "long_tailed"),
+    ("caltech101", "long_tailed"),
+    ("mnist", "balanced"),
+    ("eurosat", "balanced"),
+    ("signdigits", "balanced"),
+)
+JUDGES, LABELS, DRAWS, BATCH = (20, 50, 150), (100, 300), ("random", "auto"), 25
+HEADS = ("as fitted", "as sure as it may be", "leaning as well")
+MEASURES = ("accuracy %", "macro-F1 %", "log-loss", "calibration error %", "held out − rest")
+Cell = tuple[str, str, str, str, int, int]  # set, kind, backbone, draw, held-out answers, seed
+Row = dict[str, float]  # by measure
+
+
+def play(cell: Cell, cache: Path) -> dict[str, list[Row]]:
+    """For each head a row of each number of labels."""
+    name, kind, backbone, draw, judges, seed = cell
+    X, y = pool(name, backbone, kind, seed, cache)
+    order = np.random.default_rng([seed, 9]).permutation(len(y))
+    held_out, left = order[:judges], np.sort(order[judges:])
+    classes = int(load(name, backbone, cache).train_y.max()) + 1
+    links = graph(X[left], np.arange(len(left)), classes)
+    found = defaultdict(list)
+    for rows in picked(X[left], y[left], draw, classes, seed):
+        known = np.full(len(left), -1)
+        known[rows] = y[left][rows]
+        head, rest = fit_spread(links, X[left], known, classes), np.delete(left, rows)
+        common = how_common(head.predict_proba(X[left][links.rows]))
+        Z = head.logits(X[held_out])
+        by, sure = calibrate(Z, y[held_out], common), calibrate(Z, y[held_out]).sharpness
+        heads = head, head.sharpened(sure), head.sharpened(by.sharpness).leant(by.leaning * common)
+        for words, one in zip(HEADS, heads, strict=True):
+            found[words].append(measured(one, X[rest], y[rest], X[held_out], y[held_out]))
+    return dict(found)
+
+
+def picked(X: np.ndarray, y: np.ndarray, draw: str, classes: int, seed: int) -> list[np.ndarray]:
+    """The rows that are labeled, for each number of labels."""
+    if draw == "random":
+        order = np.random.default_rng([seed, 5]).permutation(len(y))
+        return [order[:n] for n in LABELS if n < len(y)]
+    curve = simulate(
+        X, y, draw, budgets=LABELS, test_features=X, test_y=y, batch=BATCH, seed=seed, classes=range(classes)
+    )
+    return [np.array(point["picked"]) for point in curve if point["labels"] < len(y)]
+
+
+def measured(head: Head, X: np.ndarray, y: np.ndarray, E: np.ndarray, of_exam: np.ndarray) -> Row:
+    """On the rest of the pool X, and how much better it seems to be on the held-out images E."""
+    proba = head.predict_proba(X)
+    said, own = proba.argmax(axis=1), proba[np.arange(len(y)), y]
+    right, exam = (said == y).mean(), (head.predict_proba(E).argmax(axis=1) == of_exam).mean()
+    loss = -np.log(np.maximum(own, 1e-6)).mean()
+    values = 100 * right, 100 * macro_f1(y, said), loss, 100 * calibration_error(proba, y), 100 * (exam - right)
+    return dict(zip(MEASURES, map(float, values), strict=True))
+
+
+def main() -> None:
+    """Play all and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    cells = [(*of, *rest) for rest in product(BACKBONES, DRAWS, JUDGES, range(options.seeds)) for of in POOLS]
+    print(f"{options.seeds} seeds, two backbones, labels at random and by `auto`. {machine()}\n")
+    with ProcessPoolExecutor(os.cpu_count()) as workers:
+        played = list(zip(cells, workers.map(partial(play, cache=options.cache), cells), strict=True))
+    for judges in JUDGES:
+        rows = []
+        for of in POOLS:
+            some = [found for cell, found in played if cell[:2] == of and cell[4] == judges]
+            means = {words: {m: mean(some, words, m) for m in MEASURES} for words in HEADS}
+            gains = [row for found in some for row in gain(found)]
+            spread = np.std(gains, ddof=1) / np.sqrt(len(gains))
+            cells_of = [" / ".join(f"{means[w][m]:.{2 if m == 'log-loss' else 1}f}" for w in HEADS) for m in MEASURES]
+            rows.append([", ".join(of), len(gains), *cells_of, f"{np.mean(gains):+.1f} ± {spread:.1f}"])
+        print(f"{judges} held-out answers; {' / '.join(HEADS)}; ± standard error\n")
+        print(table(["pool", "heads", *MEASURES, "accuracy that leaning adds"], rows) + "\n")
+
+
+def mean(played: list[dict[str, list[Row]]], words: str, measure: str) -> float:
+    """Over all pools and numbers of labels."""
+    return float(np.mean([row[measure] for found in played for row in found[words]]))
+
+
+def gain(found: dict[str, list[Row]]) -> list[float]:
+    """Points of accuracy that leaning adds, for each number of labels."""
+    before, after = (found[words] for words in HEADS[1:])
+    return [b[MEASURES[0]] - a[MEASURES[0]] for a, b in zip(before, after, strict=True)]
+
+
+if __name__ == "__main__":
+    main()
