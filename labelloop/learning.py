@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from labelloop.board import SKIP, UNSURE, Board
 from labelloop.errors import CannotTrain
 from labelloop.metrics import Accuracy, accuracy
-from labelloop.types import Floats, Ints
+from labelloop.types import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from labelloop.train.head import Head
@@ -46,12 +47,12 @@ def learn(board: Board) -> Learned:
     """Fit a head on all labels it may see and ask it about every image; raises CannotTrain below two classes."""
     start = time.perf_counter()
     rows = board.to_learn_from
-    head, guesses = _fit_and_judge(board, rows)
+    judged = _Judged(board, rows)
+    head, guesses = judged.decided()
     probabilities = head.predict_proba(board.features)
     seconds = time.perf_counter() - start
     probabilities[~board.embedded] = 0
-    exam = accuracy(board.label[board.exam], probabilities[board.exam].argmax(1))
-    return Learned(head, len(rows), seconds, probabilities, exam, guesses)
+    return Learned(head, len(rows), seconds, probabilities, accuracy(judged.y, judged.said()), guesses)
 
 
 def fit(board: Board, rows: Ints, *, guesses: bool = True) -> Head:
@@ -74,21 +75,47 @@ def fit(board: Board, rows: Ints, *, guesses: bool = True) -> Head:
     return fit_spread(board.graph, board.features, known, len(board.classes), skipped, counts)
 
 
-def _fit_and_judge(board: Board, rows: Ints) -> tuple[Head, bool]:
-    """A head, and whether it learned from guesses: not if without them it gets more of the held-out answers right."""
-    head, guesses, exam = fit(board, rows), True, board.exam
-    X, y = np.asarray(board.features[exam]), board.label[exam]
-    if len(exam) >= JUDGES:
-        plain = fit(board, rows, guesses=False)
-        if (plain.logits(X).argmax(axis=1) == y).sum() > (head.logits(X).argmax(axis=1) == y).sum():
-            head, guesses = plain, False
-    return (_calibrated(head, board, X, y) if len(exam) >= CALIBRATING else head), guesses
+class _Judged:
+    """Heads on some labels, and the held-out answers that decide which of them it is, how sure, and how far it leans.
 
+    h answers of d features. The accuracy is that on each half of them as the other half alone decides: all of them
+    would flatter what they decided, by a point where they are 20 (docs/benchmarks.md).
+    """
 
-def _calibrated(head: Head, board: Board, X: Floats, y: Ints) -> Head:
-    """As sure as held-out answers X (m, d), y (m,) allow, and as far towards common classes as they say."""
-    from labelloop.train.calibration import calibrate, how_common
+    def __init__(self, board: Board, rows: Ints):
+        exam = board.exam
+        self.X, self.y = np.asarray(board.features[exam]), board.label[exam]  # (h, d), (h,)
+        self.half = exam % 2  # (h,) by image, so that it stays the same when there are more
+        self.heads = [fit(board, rows)]
+        if len(exam) >= JUDGES:
+            self.heads.append(fit(board, rows, guesses=False))
+        self.pool = np.asarray(board.features[board.graph.rows]) if len(exam) >= CALIBRATING else None
 
-    common = how_common(head.predict_proba(np.asarray(board.features[board.graph.rows])))
-    found = calibrate(head.logits(X), y, common)
-    return head.sharpened(found.sharpness).leant(found.leaning * common)
+    def decided(self, by: Bools | None = None) -> tuple[Head, bool]:
+        """The head, and whether it learned from guesses: not if without them it gets more of the answers right.
+
+        `by` (h,) are the answers that decide, all unless told.
+        """
+        from labelloop.train.calibration import calibrate
+
+        if self.pool is None:
+            return self.heads[0], True
+        X, y = (self.X, self.y) if by is None else (self.X[by], self.y[by])
+        k = int(np.argmax([(head.logits(X).argmax(axis=1) == y).sum() for head in self.heads]))
+        found = calibrate(self.heads[k].logits(X), y, self.common[k])
+        return self.heads[k].sharpened(found.sharpness).leant(found.leaning * self.common[k]), k == 0
+
+    @cached_property
+    def common(self) -> list[Floats]:
+        """How common classes are to each head (c,)."""
+        from labelloop.train.calibration import how_common
+
+        return [how_common(head.predict_proba(self.pool)) for head in self.heads if self.pool is not None]
+
+    def said(self) -> Ints:
+        """The class (h,) that each image is taken for, had its own half of the answers no say."""
+        said = np.empty(len(self.y), np.int64)
+        for half in (0, 1):
+            mine = self.half == half
+            said[mine] = self.decided(~mine)[0].logits(self.X[mine]).argmax(axis=1)
+        return said

@@ -7,7 +7,7 @@ import pytest
 
 from labelloop.board import LABEL, NONE, SKIP, Board
 from labelloop.errors import CannotTrain
-from labelloop.learning import CALIBRATING, fit, learn
+from labelloop.learning import CALIBRATING, _Judged, fit, learn
 
 
 def board(label: np.ndarray, held_out: np.ndarray, X: np.ndarray) -> Board:
@@ -73,18 +73,33 @@ def test_with_judges_it_is_as_sure_as_it_is_right(exam):
     assert np.array_equal(learned.probabilities.argmax(1), fitted.predict_proba(one.features).argmax(1))
 
 
-def test_judges_make_it_lean_towards_what_is_common():
+def overlapping() -> tuple[Board, np.ndarray, np.ndarray]:
+    """Two classes that overlap, one of them rare; features and classes of all images."""
     rng = np.random.default_rng(4)
     truth = (rng.random(300) < 0.15).astype(int)
     X = rng.normal(size=(300, 8)).astype(np.float32) + 0.8 * truth[:, None].astype(np.float32) * np.eye(8)[0]
-    X = (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32)  # the two overlap
     one = answered(truth, exam=100, asked=60)
-    one.features = X
+    one.features = (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32)
+    return one, one.features, truth
+
+
+def test_judges_make_it_lean_towards_what_is_common():
+    one, X, truth = overlapping()
     learned, fitted = learn(one), fit(one, one.to_learn_from, guesses=learn(one).guesses)
     rest = (one.label < 0) & ~one.held_out
     said, before = learned.probabilities[rest].argmax(1), fitted.predict_proba(X[rest]).argmax(1)
     assert (said == truth[rest]).mean() > (before == truth[rest]).mean() + 0.05
     assert learned.probabilities[rest, 1].mean() == pytest.approx(0.15, abs=0.1)
+
+
+def test_no_held_out_answer_has_a_say_in_whether_it_was_guessed_right():
+    one, _, _ = overlapping()
+    even = one.exam % 2 == 0
+    before = _Judged(one, one.to_learn_from).said()
+    one.label[one.exam[even]] = 1 - one.label[one.exam[even]]
+    after = _Judged(one, one.to_learn_from).said()
+    assert np.array_equal(before[even], after[even])
+    assert not np.array_equal(before[~even], after[~even])
 
 
 def test_guesses_that_make_it_worse_are_left_out():

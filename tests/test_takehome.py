@@ -186,7 +186,7 @@ def test_the_config_says_how_good_it_is_and_on_what_that_rests(make_project, pho
     assert measured.exam.n + config["labels"] == 80
     assert config["backbone"] == TINY
     assert config["normalize_features"] is True
-    assert f"of {measured.exam.n} images that it never saw" in (tmp_path / "out" / "README.txt").read_text()
+    assert f"of {measured.exam.n} images that it was not trained on" in (tmp_path / "out" / "README.txt").read_text()
 
 
 def test_too_few_held_out_answers_make_no_accuracy(make_project, photos, tiny, tmp_path):

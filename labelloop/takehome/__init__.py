@@ -140,7 +140,7 @@ def _config(
         "normalize_features": True,  # to length 1, between backbone and classifier
         "preprocessing": preprocessing,  # of timm.data.create_transform
         "open_for": backbone.size,  # pixels of a side that are looked at; a larger image is opened smaller
-        "temperature": "folded into the weights",
+        "calibration": "folded into weight and bias",
         "labels": model.learned.labels,
         "accuracy": {
             "held_out_answers": exam.n,

@@ -69,4 +69,4 @@ def _accuracy(found: dict[str, Any]) -> str:
     if found["value"] is None:
         return f"How good it is, is not known: only {n} held-out answers."
     interval = f"95 % interval {found['low']:.0%} to {found['high']:.0%}"
-    return f"Right on {found['value']:.0%} of {n} images that it never saw ({interval})."
+    return f"Right on {found['value']:.0%} of {n} images that it was not trained on ({interval})."
