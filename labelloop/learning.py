@@ -79,7 +79,7 @@ class _Judged:
     """Heads on some labels, and the held-out answers that decide which of them it is, how sure, and how far it leans.
 
     h answers of d features. The accuracy is that on each half of them as the other half alone decides: all of them
-    would flatter what they decided, by a point where they are 20 (docs/benchmarks.md).
+    would flatter what they decided, by 1.5 points where they are 20 (docs/benchmarks.md).
     """
 
     def __init__(self, board: Board, rows: Ints):
