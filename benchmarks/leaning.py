@@ -56,30 +56,28 @@ Row = dict[str, float]  # by measure
 def play(cell: Cell, cache: Path) -> dict[str, list[Row]]:
     """For each head a row of each number of labels."""
     name, kind, backbone, draw, judges, seed = cell
-    X, y = pool(name, backbone, kind, seed, cache)
-    order = np.random.default_rng([seed, 9]).permutation(len(y))
+    whole, truth = pool(name, backbone, kind, seed, cache)
+    order = np.random.default_rng([seed, 9]).permutation(len(truth))
     held_out, left = order[:judges], np.sort(order[judges:])
+    E, of_exam, X, y = whole[held_out], truth[held_out], whole[left], truth[left]
     classes = int(load(name, backbone, cache).train_y.max()) + 1
-    links = graph(X[left], np.arange(len(left)), classes)
+    links, half = graph(X, np.arange(len(y)), classes), np.arange(judges) % 2
     found = defaultdict(list)
-    for rows in picked(X[left], y[left], draw, classes, seed):
-        known = np.full(len(left), -1)
-        known[rows] = y[left][rows]
-        head, rest = fit_spread(links, X[left], known, classes), np.delete(np.arange(len(left)), rows)
-        common = how_common(head.predict_proba(X[left][links.rows]))
-        Z = head.logits(X[held_out])
-        heads = head, head.sharpened(calibrate(Z, y[held_out]).sharpness), leaning(head, Z, y[held_out], common)
+    for rows in picked(X, y, draw, classes, seed):
+        known = np.full(len(y), -1)
+        known[rows] = y[rows]
+        head, rest = fit_spread(links, X, known, classes), np.delete(np.arange(len(y)), rows)
+        common, Z = how_common(head.predict_proba(X[links.rows])), head.logits(E)
+        heads = head, head.sharpened(calibrate(Z, of_exam).sharpness), leaning(head, Z, of_exam, common)
         for words, one in zip(HEADS, heads, strict=True):
-            row = measured(one, X[left][rest], y[left][rest])
-            row[SEEMS] = 100 * float((one.logits(X[held_out]).argmax(axis=1) == y[held_out]).mean()) - row[MEASURES[0]]
+            row = measured(one, X[rest], y[rest])
+            row[SEEMS] = 100 * float((one.logits(E).argmax(axis=1) == of_exam).mean()) - row[MEASURES[0]]
             found[words].append(row)
-        half = np.arange(judges) % 2
-        right = [
-            leaning(head, Z[half != k], y[held_out][half != k], common).logits(X[held_out][half == k]).argmax(axis=1)
-            == y[held_out][half == k]
-            for k in (0, 1)
-        ]
-        row[BY_HALVES] = 100 * float(np.concatenate(right).mean()) - row[MEASURES[0]]
+        said = np.empty(judges, np.int64)
+        for k in (0, 1):
+            other = leaning(head, Z[half != k], of_exam[half != k], common)
+            said[half == k] = other.logits(E[half == k]).argmax(axis=1)
+        row[BY_HALVES] = 100 * float((said == of_exam).mean()) - row[MEASURES[0]]
     return dict(found)
 
 

@@ -5,8 +5,7 @@
     dirty         balanced; 20 % of all images are of another set, and a tenth is there a second time, re-photographed
     as_it_is      a random part of the set, with its classes as common or rare as they are there
 
-Sets: three in ../shared, and those of elsewhere.py, which nothing in labelloop was tuned to. Left out: who plays on
-them (label_efficiency.py).
+Sets: three in ../shared, and those of elsewhere.py. Left out: who plays on them (label_efficiency.py).
 """
 
 from __future__ import annotations
