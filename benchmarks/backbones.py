@@ -1,79 +1,75 @@
-"""Which network should describe the images: accuracy of the head on the features of each, its size and its speed.
+"""Which network should describe the images, and by what it sees on the way: accuracy, size and speed.
 
     python benchmarks/embedding.py --json speed.jsonl
-    python benchmarks/backbones.py --cache DIR [--speed speed.jsonl]
+    python benchmarks/backbones.py --cache DIR [--speed speed.jsonl] [--sets mnist,solar]
 
 Of each real set, 1, 5, 10 and 50 labels a class are drawn from the train images (all of a class that has fewer), five
-times, and the head (labelloop.train.head) is judged on the test images, which nothing else sees. Features are made once
-and kept in DIR; those that other benchmarks keep there (real_sets.py) are used. Left out: networks whose weights
-are not in ../shared/weights.
+times, and the head, with guesses on the other train images, is judged on the test images, which nothing else sees; once
+on the network's own numbers, and once on these with what its stages see (labelloop/stages.py), which is what labelloop
+uses. Features are made once and kept in DIR. Left out: networks whose weights are not in ../shared/weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+import elsewhere
 import numpy as np
 import real_sets
 from common import machine, mean_sd, table
 
 from labelloop.backbone import Backbone, TimmBackbone, load_backbone
-from labelloop.embedding import embed_missing
-from labelloop.features import FeatureStore
-from labelloop.train.head import fit_head
+from labelloop.stages import KEPT, PARTS
+from labelloop.train.neighbours import graph
+from labelloop.train.spreading import fit_spread
+from labelloop.types import Floats
 
 BACKBONES = ("tf_efficientnet_lite0", "vit_tiny_patch16_224", "mobilenetv2_100", "embedded")
 LABELS_A_CLASS = (1, 5, 10, 50)
-SHORT = {name: short for short, name in real_sets.BACKBONES.items()}
+OWN, ALL = "its own", "with its stages"
 
 
 @dataclass(frozen=True)
 class Seen:
     """A set as a backbone sees it: features (n, d) and classes (n,) of the train and the test images."""
 
-    train: np.ndarray
+    train: Floats
     train_y: np.ndarray
-    test: np.ndarray
+    test: Floats
     test_y: np.ndarray
+
+    def own(self, d: int) -> Seen:
+        """By the first d features alone."""
+        return Seen(unit(self.train[:, :d]), self.train_y, unit(self.test[:, :d]), self.test_y)
+
+
+def unit(rows: Floats) -> Floats:
+    """Of length 1."""
+    scaled: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
 
 
 def load(name: str, of: str, cache: Path) -> Seen:
     """The set `of` with the features of backbone `name`, from the cache or made now."""
-    if name in SHORT and (cache / f"{of}-{SHORT[name]}.npz").exists():
-        kept = real_sets.load(of, SHORT[name], cache)
-        return Seen(kept.train, kept.train_y, kept.test, kept.test_y)
-    if not (cache / of).exists():
-        with tarfile.open(real_sets.SHARED / "data" / f"{of}.tar") as archive:
-            archive.extractall(cache, filter="data")
-    parts = []
-    for split in ("train", "test"):
-        files = sorted((cache / of / split).glob("*/*.jpg"))
-        classes = sorted({file.parent.name for file in files})
-        parts += [embed(name, files, cache / f"{of}-{split}-{name}")]
-        parts += [np.array([classes.index(file.parent.name) for file in files])]
-    return Seen(*parts)
-
-
-def embed(name: str, files: list[Path], folder: Path) -> np.ndarray:
-    """Features (n, d) of files, kept in a store; stopped, it goes on where it was."""
     backbone = with_weights(name)
-    about = {"backbone": backbone.name, "weights": backbone.weights_id}
-    if not FeatureStore.is_there(folder):
-        FeatureStore.create(folder, backbone.dim, about)
-    store = FeatureStore.open(folder, expected=about)
-    for _ in embed_missing(enumerate(files, 1), store, backbone, on_problem=refuse):
-        pass
-    return np.array(store.read()[0])
+    file = cache / f"{of}-{name}-{backbone.weights_id[:12]}.npz"
+    if not file.exists():
+        images, y = elsewhere.SETS[of]() if of in elsewhere.SETS else real_sets.unpacked(of, cache)
+        features = {split: backbone.embed(images[split]) for split in ("train", "test")}
+        np.savez(file, train=features["train"], train_y=y["train"], test=features["test"], test_y=y["test"])
+    with np.load(file) as arrays:
+        return Seen(**arrays)
 
 
-def refuse(number: int, problem: str) -> None:
-    """Every file of the sets can be read."""
-    raise SystemExit(f"file {number}: {problem}")
+def ways(name: str, seen: Seen) -> dict[str, Seen]:
+    """By the network's own numbers, and with what its stages see, where there are such."""
+    backbone = with_weights(name)
+    stages = len(backbone.stages.channels) if isinstance(backbone, TimmBackbone) else 0
+    return {OWN: seen.own(backbone.dim - stages * PARTS**2 * KEPT)} | ({ALL: seen} if stages else {})
 
 
 def with_weights(name: str) -> Backbone:
@@ -84,29 +80,30 @@ def with_weights(name: str) -> Backbone:
 
 def probe(seen: Seen, labels: int, draws: int) -> list[float]:
     """Accuracy in per cent of a head on so many labels of each class, once for each draw."""
-    n_classes = int(seen.train_y.max()) + 1
+    n_classes, near = int(seen.train_y.max()) + 1, graph(seen.train, np.arange(len(seen.train)), len(set(seen.train_y)))
     accuracies = []
     for draw in range(draws):
         rng = np.random.default_rng([draw, labels])
         each = [rng.permutation(np.flatnonzero(seen.train_y == k))[:labels] for k in range(n_classes)]
-        rows = np.concatenate(each)
-        head = fit_head(seen.train[rows], seen.train_y[rows], n_classes)
-        right = head.predict_proba(seen.test).argmax(axis=1) == seen.test_y
-        accuracies.append(100 * float(right.mean()))
+        y = np.full(len(seen.train_y), -1)
+        y[np.concatenate(each)] = seen.train_y[np.concatenate(each)]
+        head = fit_spread(near, seen.train, y, n_classes)
+        accuracies.append(100 * float((head.predict_proba(seen.test).argmax(axis=1) == seen.test_y).mean()))
     return accuracies
 
 
-def accuracy_table(names: list[str], cache: Path, draws: int) -> str:
-    """A row for each set and backbone, and the mean over the sets."""
-    rows, all_means = [], {name: [] for name in names}
-    for of in real_sets.NAMES:
+def accuracy_table(names: list[str], sets: list[str], cache: Path, draws: int) -> str:
+    """A row for each set, backbone and way, and the mean over the sets."""
+    rows, means = [], dict[tuple[str, str], list[list[float]]]()
+    for of in sets:
         for name in names:
-            seen = load(name, of, cache)
-            found = [probe(seen, labels, draws) for labels in LABELS_A_CLASS]
-            all_means[name].append([fmean(accuracies) for accuracies in found])
-            rows.append((of, name, *(mean_sd(accuracies) for accuracies in found)))
-    rows += [("mean", name, *(f"{value:.1f}" for value in np.mean(all_means[name], axis=0))) for name in names]
-    return table(["set", "backbone", *(f"{labels} a class" for labels in LABELS_A_CLASS)], rows)
+            for way, seen in ways(name, load(name, of, cache)).items():
+                found = [probe(seen, labels, draws) for labels in LABELS_A_CLASS]
+                means.setdefault((name, way), []).append([fmean(accuracies) for accuracies in found])
+                rows.append((of, name, way, *(mean_sd(accuracies) for accuracies in found)))
+                print("|", " | ".join(map(str, rows[-1])), "|", flush=True)
+    rows += [("mean", *key, *(f"{value:.1f}" for value in np.mean(found, axis=0))) for key, found in means.items()]
+    return table(["set", "backbone", "features", *(f"{labels} a class" for labels in LABELS_A_CLASS)], rows)
 
 
 def size_table(names: list[str], speed: Path | None) -> str:
@@ -128,15 +125,16 @@ def size_table(names: list[str], speed: Path | None) -> str:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print both tables, rows of the first one as they come as well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--speed", type=Path)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
+    parser.add_argument("--sets", type=lambda text: text.split(","), default=list(real_sets.NAMES))
     options = parser.parse_args()
     print(machine(), "", f"Test accuracy in per cent, mean ± deviation of {options.draws} draws", sep="\n")
-    print("", accuracy_table(options.backbones, options.cache, options.draws), "", sep="\n")
+    print("", accuracy_table(options.backbones, options.sets, options.cache, options.draws), "", sep="\n")
     print(size_table(options.backbones, options.speed))
 
 

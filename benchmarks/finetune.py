@@ -27,10 +27,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from finetune_cells import BACKBONE, SETS, SIZE, Kept, Photos, changed, features, peer, small_weights, tune
+from finetune_cells import SETS, SIZE, Kept, Photos, changed, features, peer, small_weights, tune
 from finetune_report import report
 
-from labelloop.backbone import Backbone, load_backbone
+from labelloop.backbone import Backbone
 from labelloop.train.head import Head
 from labelloop.train.recipe import batch_and_epochs
 
@@ -87,7 +87,7 @@ class Bench:
         begin = time.process_time()
         old = photos.head(photos.base, rows)
         before_seconds = time.process_time() - begin
-        backbone, head, seconds = tune(photos, rows, y, self.weights, self.folder / "run", seed, old)
+        backbone, head, seconds = tune(photos, rows, y, self.weights, self.folder / "run", seed)
         said = {"new": said_by(backbone, head, photos), "old": old.logits(photos.frozen), "y": photos.test_y}
         found = {
             "right": photos.right(said["new"]),
@@ -184,10 +184,7 @@ def one_round(bench: Bench, photos: Photos, seed: int, start: str, n: int, label
         weights = place(at - 1)
     if at and start == STARTS[2]:
         weights = shrunk(weights, bench.weights, bench.folder / "shrunk.safetensors", seed)
-    base = load_backbone(BACKBONE, weights, device="cpu")
-    backbone, head, seconds = tune(
-        photos, rows, photos.y[rows], weights, bench.folder / "run", seed, photos.head(base, rows)
-    )
+    backbone, head, seconds = tune(photos, rows, photos.y[rows], weights, bench.folder / "run", seed)
     shutil.copy(bench.folder / "run" / "model.safetensors", place(at))
     return {"right": photos.right(said_by(backbone, head, photos)), "seconds": seconds}
 

@@ -160,7 +160,7 @@ def small_weights(cache: Path) -> Path:
 
 
 def tune(
-    photos: Photos, rows: np.ndarray, y: np.ndarray, weights: Path, out: Path, seed: int, head: Head | None = None
+    photos: Photos, rows: np.ndarray, y: np.ndarray, weights: Path, out: Path, seed: int
 ) -> tuple[Backbone, Head, float]:
     """The fine-tuned backbone, the head fitted on its features, and the CPU seconds of both."""
     shutil.rmtree(out, ignore_errors=True)
@@ -171,7 +171,6 @@ def tune(
         len(photos.classes),
         backbone=photos.base.name,
         weights=weights,
-        head=head,
         out=out,
         device="cpu",
         seed=seed,

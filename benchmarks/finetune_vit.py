@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
         rows = photos.draw(n, seed)
         old = photos.head(photos.base, rows)
         with changed(RECIPES[recipe]):
-            backbone, head, seconds = tune(photos, rows, photos.y[rows], weights, options.cache / "run", seed, old)
+            backbone, head, seconds = tune(photos, rows, photos.y[rows], weights, options.cache / "run", seed)
         right = photos.right(head.logits(features(backbone, photos.test)))
         kept.add({**key, "right": right, "before": photos.right(old.logits(photos.frozen)), "seconds": seconds})
 

@@ -8,6 +8,7 @@ permission. Left out: files and stores (embedding.py), training.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,7 @@ SHORT_LIST = {
     "mobilenetv2_100.ra_in1k": "quick without a GPU, and level with the best of the small networks",
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k": "a small network",
 }
-"""What "auto" chooses from and why, best first: docs/benchmarks.md, "Backbones"; weights that timm publishes itself. No
+"""What "auto" chooses from and why, best first: docs/benchmarks/backbones.md; weights that timm publishes itself. No
 computer's own speed would change the order: on a CPU the two most accurate ones are also the fastest, and the one that
 needs a GPU is far too slow."""
 SUGGESTED = "tf_efficientnet_lite0"
@@ -92,17 +93,20 @@ class Embedded(Backbone):
 class TimmBackbone(Backbone):
     """A timm model without its classifier, in eval mode, with the preprocessing that it was trained with.
 
-    `model` is the network as it was loaded, to train or to export. What embeds is a copy with its batch norms folded.
+    `model` is the network as it was loaded and `stages` what sees its features on the way (stages.py), to train or to
+    export. What embeds is a copy with its batch norms folded.
     """
 
     def __init__(self, loaded: weights.Loaded, device: str) -> None:
         import torch
         from timm.data.config import resolve_model_data_config
 
+        from labelloop.stages import VERSION, Stages, find_stages
+
         options = {} if loaded.size is None else {"img_size": loaded.size}
         self.config: dict[str, Any] = resolve_model_data_config(loaded.model, args=options)  # type: ignore[no-untyped-call]
         self.name = loaded.name
-        self.weights_id = loaded.sha256
+        self.weights_id = hashlib.sha256(f"{loaded.sha256} {VERSION}".encode()).hexdigest()
         self.size = int(self.config["input_size"][1])
         self.device = torch.device(device)
         self.batch = 8 if device == "cpu" else 64  # larger ones are no faster on a CPU: activations leave the cache
@@ -112,21 +116,24 @@ class TimmBackbone(Backbone):
         turns: dict[str, AbstractContextManager[Any]] = {"cpu": nullcontext(), "cuda": Semaphore(2)}
         self._turn = turns.get(self.device.type, Semaphore(1))
         _keep_memory()
-        fast = folded(loaded.model, self.config["input_size"])
-        self.layout = layout(self.device)
-        self.model = loaded.model.to(memory_format=self.layout).to(self.device)
-        self._network = fast.to(memory_format=self.layout).to(self.device)
-        plain = torch.zeros(1, *self.config["input_size"], device=self.device)
+        plain = torch.zeros(1, *self.config["input_size"])
         with torch.inference_mode():
-            features = self.model(plain)
-        if features.ndim != 2:
-            found = tuple(features.shape)[1:]
-            raise BadInput(f"{self.name} gives {found} numbers instead of one row; choose another model")
-        if not features.isfinite().all():  # or every image would be refused, one by one
+            own = loaded.model(plain)
+        if own.ndim != 2:
+            raise BadInput(f"{self.name} gives {tuple(own.shape)[1:]} numbers instead of one row; choose another model")
+        if not own.isfinite().all():  # or every image would be refused, one by one
             raise BadWeights(
                 f"{self.name} computes NaN or infinity from a plain image: its weights are broken; get others"
             )
-        self.dim = int(features.shape[1])
+        self.layout = layout(self.device)
+        noise = torch.rand(plain.shape, generator=torch.Generator().manual_seed(0))
+        stages = Stages(loaded.model, find_stages(loaded.model, noise)).eval()
+        fast: Any = folded(stages, self.config["input_size"])
+        self.stages: Stages = stages.to(memory_format=self.layout).to(self.device)
+        self.model = loaded.model
+        self._stages: Stages = fast.to(memory_format=self.layout).to(self.device)
+        with torch.inference_mode():
+            self.dim = int(self.stages(plain.to(self.device)).shape[1])
 
     @contextmanager
     def shared_by(self, threads: int) -> Iterator[None]:
@@ -172,19 +179,28 @@ class TimmBackbone(Backbone):
         self._at_once = min(self._at_once, at_once // 2)  # not while the error is there: it holds what was computed
         return self.forward(prepared)
 
+    def own(self, prepared: Sequence[Tensor]) -> Floats:
+        """The network's own features alone (n, d), unit length, which it is trained by; all at once."""
+        import torch
+        from torch.nn.functional import normalize
+
+        with torch.inference_mode(), self._turn:
+            rows: Floats = normalize(self.model(self.normalized(prepared)), dim=1).cpu().numpy()
+        return rows
+
     def _features(self, prepared: Sequence[Tensor]) -> Floats:
         """All at once; on a GPU computed in half precision where they stay finite."""
         import torch
-        from torch.nn.functional import normalize
 
         on_cuda = self.device.type == "cuda"
         with torch.inference_mode(), self._turn:
             batch = self.normalized(prepared)
             with torch.autocast("cuda", torch.float16) if on_cuda else nullcontext():
-                features = self._network(batch).float()
+                own, maps = self._stages.look(batch)
+            features = self._stages.features(own, maps)
             if on_cuda and not features.isfinite().all():  # a few networks need the range of full precision
-                features = self._network(batch)
-            rows: Floats = normalize(features, dim=1).cpu().numpy()
+                features = self._stages(batch)
+            rows: Floats = features.cpu().numpy()
         return rows
 
 

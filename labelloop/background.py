@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from labelloop.board import Board, read_board
+from labelloop.board import read_board
 from labelloop.errors import CannotTrain
 from labelloop.features import FeatureStore
 from labelloop.judging import decide
-from labelloop.learning import fit
 from labelloop.project import Project
 from labelloop.resuming import Run, resume_or_begin
 
@@ -144,7 +143,7 @@ def fine_tune(
 ) -> Iterator[Progress]:
     """Fine-tune the backbone on the labels, embed the pool with it, and put it in charge if it does better.
 
-    It starts from the pretrained weights and the head on their features. It is compared with what is in charge on
+    It starts from the pretrained weights and a head on their features. It is compared with what is in charge on
     held-out answers; before there are enough of those, on labels that it is not trained on as well (judging.py). Until
     the last write nothing changes for whoever is labeling. Stopped or killed, it goes on with the labels it began with
     (resuming.py). What learned from a file that was changed meanwhile, perhaps into a held-out image, is not used.
@@ -160,7 +159,7 @@ def fine_tune(
     run, note = resume_or_begin(project, board, project.folder / "models" / name)
     _say_what_it_learns_from(project, run)
     loss: tuple[float, ...] = ()
-    for progress in _train(project, board, run, name, note, stop):
+    for progress in _train(project, run, name, note, stop):
         loss = progress.loss
         yield progress
     if stop():
@@ -204,15 +203,11 @@ def _say_what_it_learns_from(project: Project, run: Run) -> None:
         project.jobs.report(job.id, event=run.event)
 
 
-def _train(
-    project: Project, board: Board, run: Run, name: str, note: str, stop: Callable[[], bool]
-) -> Iterator[Progress]:
+def _train(project: Project, run: Run, name: str, note: str, stop: Callable[[], bool]) -> Iterator[Progress]:
     """Fine-tune into models/`name`; `note` is what there is to tell at its start."""
     from labelloop.train.finetune import finetune
 
     settings, out = project.settings, project.folder / "models" / name
-    board.label[run.train], board.classes = run.y, board.classes[: run.n_classes]
-    head = fit(board, run.train)
     run.save(out)
     loss: list[float] = []
     for epoch in finetune(
@@ -221,7 +216,6 @@ def _train(
         run.n_classes,
         backbone=settings.backbone,
         weights=_weights(project, settings.weights),
-        head=head,
         out=out,
         seed=settings.seed,
         stop=stop,

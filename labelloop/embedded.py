@@ -26,7 +26,7 @@ VERSION = "embedded-3"
 SIDE = 128
 NETWORK = Path(__file__).with_name("embedded.safetensors")
 # How far each block counts: chosen by hand for accuracy at 100 random labels of EuroSAT, sign digits and sample_data,
-# so figures on these three flatter them a little. docs/benchmarks.md says what they are worth.
+# so figures on these three flatter them a little. docs/benchmarks/built_in_features.md says what they are worth.
 WEIGHTS = {"tones": 0.4, "colours": 0.3, "bands": 0.5, "patterns": 0.9, "rings": 0.7, "edges": 1.4}
 
 

@@ -9,7 +9,7 @@ than whether it is the largest one. So the new model takes over if, after both w
    distributed, with a prior on their spread for when there are few.
 
 LEVEL was chosen on fine-tunes of three sets of photographs at 50 to 200 labels with good and with deliberately bad
-settings (`benchmarks/finetune.py projects`; docs/benchmarks.md has the table). Below is what came of any model of a
+settings (`benchmarks/finetune.py projects`; docs/benchmarks/fine_tuning.md). Below is what came of any model of a
 project following any other, so that as many are worse as are better: of the swaps, those that cost more than 1 point,
 and of the gains above 3 points, those that were caught, in %
 

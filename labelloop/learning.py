@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # there are, and fewer helped already: benchmarks/leaning.py), and from which on they decide about guesses.
 CALIBRATING, JUDGES = 20, 50
 # As how many answers a label counts that was given to many images at once. Where these are right it costs up to half a
-# point; where three in ten are wrong it is worth up to 2.4 (docs/benchmarks.md).
+# point; where three in ten are wrong it is worth up to 2.4 (docs/benchmarks/head.md).
 BULK = 0.5
 
 
@@ -79,7 +79,7 @@ class _Judged:
     """Heads on some labels, and the held-out answers that decide which of them it is, how sure, and how far it leans.
 
     h answers of d features. The accuracy is that on each half of them as the other half alone decides: all of them
-    would flatter what they decided, by 1.5 points where they are 20 (docs/benchmarks.md).
+    would flatter what they decided, by 1.5 points where they are 20 (docs/benchmarks/head.md).
     """
 
     def __init__(self, board: Board, rows: Ints):

@@ -30,6 +30,7 @@ os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 Announce = Callable[[str], None]
 State = dict[str, "Tensor"]
 
+HEAD = "labelloop"  # the linear layer on the features, in files that labelloop writes
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 SECONDS_TO_ANSWER = 5.0  # after which the hub counts as out of reach
 WAYS_ON = (
@@ -232,7 +233,7 @@ def _build(name: str, size: int | None, file: Path | None = None) -> nn.Module:
 
 def _head_prefixes(name: str) -> tuple[str, ...]:
     # All of "head." for "head.fc": what lies between pooling and classifier may go with it.
-    return tuple(f"{layer.partition('.')[0]}." for layer in classifier_names(name))
+    return tuple(f"{layer.partition('.')[0]}." for layer in (*classifier_names(name), HEAD))
 
 
 def _misfit(model: nn.Module, state: Mapping[str, Tensor], head: tuple[str, ...]) -> str | None:

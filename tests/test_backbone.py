@@ -128,14 +128,15 @@ def test_a_timm_backbone_gives_what_the_model_gives_in_eval_mode(tiny):
     with torch.inference_mode():
         expected = torch.nn.functional.normalize(model(torch.stack([transform(image) for image in images]))).numpy()
     features = backbone.embed(images)
-    assert features == pytest.approx(expected, abs=1e-3)  # Pillow resizes to levels that differ by one here and there
+    own = features[:, :256] * 3**0.5  # its part of them; test_stages.py has the others
+    assert own == pytest.approx(expected, abs=1e-3)  # Pillow resizes to levels that differ by one here and there
     prepared = [backbone.prepare(image) for image in images]
     assert all(pixels.dtype == torch.uint8 and pixels.shape == (3, 160, 160) for pixels in prepared)
     with torch.inference_mode():
         unfolded = torch.nn.functional.normalize(model(backbone.normalized(prepared))).numpy()
-    assert features == pytest.approx(unfolded, abs=1e-5)
-    assert (backbone.name, backbone.dim, backbone.size) == (TINY, 256, 160)
-    assert backbone.embed([]).shape == (0, 256)
+    assert own == pytest.approx(unfolded, abs=1e-5)
+    assert (backbone.name, backbone.dim, backbone.size) == (TINY, 1408, 160)
+    assert backbone.embed([]).shape == (0, 1408)
 
 
 def test_weights_with_and_without_head_and_of_either_kind_of_file_are_the_same(state, tiny, tmp_path):
@@ -296,7 +297,7 @@ def test_weights_that_give_nan_for_any_image_are_refused_at_once(tmp_path, state
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("name", "dim"), [("tf_efficientnet_lite0", 1280), ("vit_tiny_patch16_224", 192), ("mobilenetv2_100", 1280)]
+    ("name", "dim"), [("tf_efficientnet_lite0", 2432), ("vit_tiny_patch16_224", 1344), ("mobilenetv2_100", 2432)]
 )
 def test_published_weights_load_with_or_without_head(name, dim):
     path = SHARED / "weights" / f"{name}.safetensors"

@@ -8,15 +8,20 @@ import pytest
 import torch
 
 from labelloop.backbone import load_backbone, pick_device
+from labelloop.images import open_upright
 from labelloop.train import finetune as module
 from labelloop.train.augment import Augment
 from labelloop.train.finetune import finetune
 from labelloop.train.on_device import OnDevice, fits
 from labelloop.train.training import _augmented
 from tests.played_gpu import played
-from tests.test_finetune import TINY, embed, photos, recipe, weights  # noqa: F401  fixtures
+from tests.test_finetune import TINY, photos, recipe, weights  # noqa: F401  fixtures
 
 APPLE, NEW, OLD = ("mps", (0, 0)), ("cuda", (9, 0)), ("cuda", (7, 5))
+
+
+def embed(backbone, paths):
+    return backbone.embed([open_upright(path) for path in paths])
 
 
 @pytest.mark.parametrize(("device", "capability"), [APPLE, NEW, OLD])
@@ -24,7 +29,7 @@ def test_a_network_is_fine_tuned_and_embeds_as_on_a_cpu(device, capability, phot
     monkeypatch.setattr(module, "batch_and_epochs", lambda n, on_cpu: (8, 3))
     paths, y = photos
     with played(device, capability) as gpu:
-        options = {"backbone": TINY, "weights": weights, "head": None, "device": device}
+        options = {"backbone": TINY, "weights": weights, "device": device}
         losses = [r.loss for r in finetune(paths, y, 3, out=tmp_path / "out", **options) if r.loss]
         tuned = load_backbone(TINY, tmp_path / "out" / "model.safetensors", device=device)
         features = embed(tuned, paths)
@@ -38,17 +43,19 @@ def test_where_a_gpu_has_no_memory_for_a_batch_it_embeds_fewer_images_at_a_time(
     backbone = load_backbone(TINY, weights, device="cpu")
     expected, asked = embed(backbone, photos[0]), []
 
-    class Small(torch.nn.Module):
-        def forward(self, images):
+    class Small:
+        features = backbone._stages.features
+
+        def look(self, images):
             asked.append(len(images))
             if len(images) > 3:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return network(images)
+            return stages.look(images)
 
-    network, backbone._network = backbone._network, Small()
+    stages, backbone._stages = backbone._stages, Small()
     assert embed(backbone, photos[0]) == pytest.approx(expected, abs=1e-6)
     assert asked == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]  # it is not tried again for the next batch
-    monkeypatch.setattr(Small, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(Small, "look", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(torch.OutOfMemoryError):
         embed(backbone, photos[0])
 

@@ -29,7 +29,17 @@ LAYERS = [
     {"errors"},
     {"types"},
     {"cores", "richness", "strategies", "metrics", "curves", "formats", "images", "quality", "train", "features"},
-    {"project", "backbone", "weights", "embedded", "embedding", "folding", "train.finetune", "train.training"},
+    {
+        "project",
+        "backbone",
+        "weights",
+        "embedded",
+        "embedding",
+        "folding",
+        "stages",
+        "train.finetune",
+        "train.training",
+    },
     {"board", "learning", "late", "reasons", "loop", "exchange", "folders"},
     {
         "judging",

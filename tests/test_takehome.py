@@ -22,12 +22,12 @@ from safetensors.torch import load_file, save_file
 from labelloop import embedded
 from labelloop.backbone import load_backbone
 from labelloop.cli import main
-from labelloop.errors import BadInput, BadWeights, CannotTrain, LabelloopError
+from labelloop.errors import BadInput, CannotTrain, LabelloopError
 from labelloop.images import open_for
 from labelloop.learning import learn
 from labelloop.predicting import model_in_charge
 from labelloop.project import Project
-from labelloop.takehome import NEVER, TOLERANCE, _compare, _network, alone, export_model, predict
+from labelloop.takehome import NEVER, TOLERANCE, _compare, alone, export_model, predict
 from labelloop.types import Settings
 from labelloop.worker import embed
 from tests.conftest import SHARED, draw, truth
@@ -136,20 +136,20 @@ def assert_same_answers(project: Project, out: Path) -> None:
 def test_probabilities_equal_those_of_labelloop_on_images_of_every_kind(project, out):
     assert_same_answers(project, out)
     names = {path.name for path in out.iterdir()}
-    assert names == {"README.txt", "config.json", "images.py", "model.safetensors", "predict.py"}
+    assert names == {"README.txt", "config.json", "images.py", "model.safetensors", "predict.py", "stages.py"}
     assert len({path.stat().st_mode for path in out.iterdir()}) == 1
 
 
 def test_the_weights_are_those_of_the_backbone_under_the_names_of_timm(out, tiny):
-    state = load_file(out / "model.safetensors")
-    timm.create_model(TINY, num_classes=3).load_state_dict(state)  # strict
-    before = load_file(tiny)
-    classifier = {key for key in state if not torch.equal(state[key], before[key])}
-    assert classifier == {"classifier.weight", "classifier.bias"}
+    state, before = load_file(out / "model.safetensors"), load_file(tiny)
+    assert state.pop("labelloop.weight").shape == (3, 1408)
+    assert state.pop("labelloop.bias").shape == (3,)
+    timm.create_model(TINY, num_classes=0).load_state_dict(state)  # strict
+    assert all(torch.equal(state[key], before[key]) for key in state)
 
 
 def test_a_class_without_labels_never_comes_out_and_leaves_no_infinity(project, out):
-    assert load_file(out / "model.safetensors")["classifier.bias"][2] == NEVER
+    assert load_file(out / "model.safetensors")["labelloop.bias"][2] == NEVER
     at_home = predict.Model(out, "cpu")
     assert at_home.probabilities(next(iter(of_labelloop(project))))[2] == 0
     assert json.loads((out / "config.json").read_text())["classes_without_labels"] == ["never"]
@@ -185,7 +185,7 @@ def test_the_config_says_how_good_it_is_and_on_what_that_rests(make_project, pho
     }
     assert measured.exam.n + config["labels"] == 80
     assert config["backbone"] == TINY
-    assert config["normalize_features"] is True
+    assert config["stages"] == {"3": 48, "4": 64}
     assert f"of {measured.exam.n} images that it was not trained on" in (tmp_path / "out" / "README.txt").read_text()
 
 
@@ -225,7 +225,8 @@ def test_a_fine_tuned_model_in_charge_goes_with_its_own_weights_and_size(
     assert config["preprocessing"]["input_size"] == [3, 96, 96]
     assert config["model_args"] == options
     state, wanted = load_file(tmp_path / "out" / "model.safetensors"), load_file(trained)
-    assert sum(not torch.equal(state[key], wanted[key]) for key in wanted) == 2
+    kept = [key for key in state if not key.startswith("labelloop.")]
+    assert all(torch.equal(state[key], wanted[key]) for key in kept)
     assert_same_answers(project, tmp_path / "out")
 
 
@@ -298,7 +299,7 @@ def test_a_module_that_needs_more_of_labelloop_cannot_be_taken_home(tmp_path):
 def test_other_weights_in_the_folder_are_noticed(project, out, tmp_path):
     changed = shutil.copytree(out, tmp_path / "changed")
     state = load_file(out / "model.safetensors")
-    state["classifier.bias"][0] += 1
+    state["labelloop.bias"][0] += 1
     save_file(state, changed / "model.safetensors")
     model = model_in_charge(project, announce=silent)
     paths = [image.path for image in project.catalog.images().values()][:2]
@@ -337,11 +338,18 @@ def test_without_labels_or_without_any_image_nothing_is_left_behind(make_project
     assert [path.name for path in tmp_path.glob("out*")] == []
 
 
-def test_a_backbone_without_a_plain_classifier_is_refused(project, tmp_path):
+def test_a_backbone_without_a_plain_classifier_can_be_taken_home_as_well(make_project, photos, tmp_path):
     name = "efficientformerv2_s0"  # two classifiers, whose answers are averaged
-    backbone = load_backbone(name, random_weights(name, tmp_path / f"{name}.safetensors"), device="cpu")
-    with pytest.raises(BadWeights, match=f"{name} has no plain linear classifier"):
-        _network(backbone, model_in_charge(project, announce=silent))
+    weights = random_weights(name, tmp_path / f"{name}.safetensors")
+    project = taught(make_project(photos, CLASSES, backbone=name, weights=str(weights)))
+    export_model(project, tmp_path / "out", announce=silent)
+    assert_same_answers(project, tmp_path / "out")
+
+
+def test_what_was_taken_home_can_be_the_weights_of_another_project(out, tiny):
+    image = Image.new("RGB", (200, 200), (180, 60, 20))
+    again, first = (load_backbone(TINY, path, device="cpu") for path in (out / "model.safetensors", tiny))
+    assert again.embed([image]) == pytest.approx(first.embed([image]), abs=1e-6)
 
 
 # -- ONNX -------------------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """The model, to take home: a folder that says what is on images without labelloop.
 
-    model.safetensors   backbone and classifier under timm's names; for the built-in features, a linear layer
+    model.safetensors   the backbone under timm's names, and a linear layer; for the built-in features, only that
     config.json         classes in order, how images are prepared, how good the model is, and on what that rests
     predict.py          path, class and probability; needs torch and timm (predict.py here, as it is)
     images.py           opens images exactly as labelloop does, because it is the same file
+    stages.py           what the backbone's features are, the same file as well
     README.txt          all this in words
     model.onnx          on demand: from prepared images to probabilities (onnx.py here)
     embedded.py         only with the built-in features, and the network that belongs to them, embedded.safetensors
@@ -26,7 +27,7 @@ import numpy as np
 
 from labelloop import embedded, images
 from labelloop.backbone import Backbone, TimmBackbone
-from labelloop.errors import BadInput, BadWeights, LabelloopError
+from labelloop.errors import BadInput, LabelloopError
 from labelloop.exchange import outside_images
 from labelloop.formats.files import new_folder
 from labelloop.metrics import Accuracy
@@ -34,9 +35,10 @@ from labelloop.predicting import InCharge, model_in_charge
 from labelloop.project import Project
 from labelloop.takehome.words import readme
 from labelloop.types import Floats
+from labelloop.weights import HEAD
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 WEIGHTS, CONFIG, ONNX = "model.safetensors", "config.json", "model.onnx"
 TOLERANCE = 1e-4  # how far probabilities may be from labelloop's own
@@ -70,8 +72,7 @@ def export_model(
     """Write the model in charge to a new folder, all of it or nothing.
 
     Learns from all answers first, as `labelloop train` does. Raises CannotTrain below two classes, BadInput where `out`
-    is not empty or lies among the images, BadWeights for a backbone that timm cannot give a plain classifier, and
-    LabelloopError where what was written does not answer as labelloop does.
+    is not empty or lies among the images, and LabelloopError where what was written does not answer as labelloop does.
     """
     target = outside_images(project, out)
     if onnx:
@@ -110,13 +111,14 @@ def _write(folder: Path, model: InCharge) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     backbone = model.backbone
+    tensors = _linear(model)
     if isinstance(backbone, TimmBackbone):
-        tensors, model_args, preprocessing = _network(backbone, model), _model_args(backbone), backbone.config
+        tensors |= _network(backbone)
+        (folder / "stages.py").write_text(alone(Path(__file__).parents[1] / "stages.py"), encoding="utf-8")
     else:
-        tensors, model_args, preprocessing = _linear(model), {}, None
         (folder / "embedded.py").write_text(alone(Path(embedded.__file__)), encoding="utf-8")
         (folder / embedded.NETWORK.name).write_bytes(embedded.NETWORK.read_bytes())
-    config = _config(model, backbone, model_args, preprocessing)
+    config = _config(model, backbone)
     config_file = folder / CONFIG
     config_file.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
@@ -126,19 +128,18 @@ def _write(folder: Path, model: InCharge) -> dict[str, Any]:
     return config
 
 
-def _config(
-    model: InCharge, backbone: Backbone, model_args: dict[str, Any], preprocessing: dict[str, Any] | None
-) -> dict[str, Any]:
+def _config(model: InCharge, backbone: Backbone) -> dict[str, Any]:
+    network = backbone if isinstance(backbone, TimmBackbone) else None
     exam, (_, bias) = model.learned.exam, _linear_layer(model)
     classes = list(model.board.counts)
     versions = {name: importlib.metadata.version(name) for name in ("labelloop", "timm", "torch")}
     return {
         "backbone": backbone.name,
-        "model_args": model_args,  # of timm.create_model, beside num_classes
+        "model_args": _model_args(network) if network else {},  # of timm.create_model, beside num_classes=0
+        "stages": network.stages.channels if network else None,  # index → channels (stages.py)
         "classes": classes,
         "classes_without_labels": [name for name, b in zip(classes, bias, strict=True) if not np.isfinite(b)],
-        "normalize_features": True,  # to length 1, between backbone and classifier
-        "preprocessing": preprocessing,  # of timm.data.create_transform
+        "preprocessing": network.config if network else None,  # of timm.data.create_transform
         "open_for": backbone.size,  # pixels of a side that are looked at; a larger image is opened smaller
         "calibration": "folded into weight and bias",
         "labels": model.learned.labels,
@@ -153,34 +154,17 @@ def _config(
     }
 
 
-def _network(backbone: TimmBackbone, model: InCharge) -> dict[str, Tensor]:
-    """Backbone and head as the tensors of one timm model."""
-    import torch
-
-    state = backbone.model.state_dict()
-    weight, bias = _finite(*_linear_layer(model))
-    whole = _with_classifier(backbone, len(bias))
-    classifier = whole.get_classifier()  # type: ignore[operator]
-    missing = set(whole.state_dict()) - set(state)
-    fits = isinstance(classifier, torch.nn.Linear) and classifier.weight.shape == weight.shape and len(missing) == 2
-    if not fits or not set(state) <= set(whole.state_dict()):
-        raise BadWeights(
-            f"{backbone.name} has no plain linear classifier on top of its features, so it cannot be taken home under "
-            "timm's names. Labels can: labelloop export PROJECT OUT --format csv; or choose another backbone"
-        )
-    whole.load_state_dict(state, strict=False)
-    with torch.no_grad():
-        classifier.weight.copy_(torch.from_numpy(weight))
-        classifier.bias.copy_(torch.from_numpy(bias))
-    # A clone each: safetensors refuses tensors that share their memory.
-    return {key: value.detach().cpu().contiguous().clone() for key, value in whole.state_dict().items()}
+def _network(backbone: TimmBackbone) -> dict[str, Tensor]:
+    """The tensors of the timm model. A clone each: safetensors refuses tensors that share their memory."""
+    return {key: value.detach().cpu().contiguous().clone() for key, value in backbone.model.state_dict().items()}
 
 
 def _linear(model: InCharge) -> dict[str, Tensor]:
+    """The head, by the names that predict.py knows."""
     import torch
 
     weight, bias = _finite(*_linear_layer(model))
-    return {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
+    return {f"{HEAD}.weight": torch.from_numpy(weight), f"{HEAD}.bias": torch.from_numpy(bias)}
 
 
 def _linear_layer(model: InCharge) -> tuple[Floats, Floats]:
@@ -195,13 +179,6 @@ def _kept(model: InCharge) -> list[int]:
 
 def _finite(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
     return np.ascontiguousarray(weight, np.float32), np.where(np.isfinite(bias), bias, NEVER).astype(np.float32)
-
-
-def _with_classifier(backbone: TimmBackbone, n_classes: int) -> nn.Module:
-    import timm
-
-    model: nn.Module = timm.create_model(backbone.name, num_classes=n_classes, **_model_args(backbone))
-    return model
 
 
 def _model_args(backbone: TimmBackbone) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import timm
 import torch
 from safetensors.torch import load_file
 from timm.data.transforms_factory import create_transform
-from torch.nn.functional import normalize
 from torchvision.transforms import Compose, Resize, v2
 from torchvision.transforms.functional import pil_to_tensor
 
@@ -39,23 +38,31 @@ class Model:
 
 
 def of_timm(folder: Path, config: dict[str, Any]) -> Network:
-    """A network of timm, and the transform that it was trained with."""
-    network: Any = timm.create_model(config["backbone"], num_classes=len(config["classes"]), **config["model_args"])
-    network.load_state_dict(load_file(folder / "model.safetensors"))
-    # The classifier was trained on features of length 1. Without this line the probabilities are wrong.
-    network.get_classifier().register_forward_pre_hook(lambda layer, inputs: (normalize(inputs[0], dim=1),))
+    """A network of timm with what it sees on the way, a linear layer, and the transform that it was trained with."""
+    tensors = load_file(folder / "model.safetensors")
+    layer = linear(tensors)
+    network: Any = timm.create_model(config["backbone"], num_classes=0, **config["model_args"])
+    network.load_state_dict(tensors)
+    stages = {int(index): channels for index, channels in config["stages"].items()}
     *steps, _, scale = create_transform(**config["preprocessing"], is_training=False).transforms
     # On bytes, which torch resizes a little otherwise, and much faster, than Pillow.
     steps = [v2.Resize(step.size, step.interpolation) if isinstance(step, Resize) else step for step in steps]
-    return network, Compose([pil_to_tensor, *steps, lambda pixels: scale(pixels / 255)])
+    features = runpy.run_path(str(folder / "stages.py"))["Stages"](network, stages)
+    return torch.nn.Sequential(features, layer), Compose([pil_to_tensor, *steps, lambda pixels: scale(pixels / 255)])
 
 
 def built_in(folder: Path, config: dict[str, Any]) -> Network:
     """A linear layer, and the features that labelloop has built in."""
-    tensors, features = load_file(folder / "model.safetensors"), runpy.run_path(str(folder / "embedded.py"))["features"]
-    network = torch.nn.Linear(tensors["weight"].shape[1], len(config["classes"]))
-    network.load_state_dict(tensors)
-    return network, lambda image: torch.from_numpy(features(image))
+    features = runpy.run_path(str(folder / "embedded.py"))["features"]
+    return linear(load_file(folder / "model.safetensors")), lambda image: torch.from_numpy(features(image))
+
+
+def linear(tensors: dict[str, torch.Tensor]) -> torch.nn.Linear:
+    """The layer on the features, whose tensors are taken out."""
+    weight, bias = tensors.pop("labelloop.weight"), tensors.pop("labelloop.bias")
+    layer = torch.nn.Linear(weight.shape[1], len(weight))
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer
 
 
 def main(arguments: list[str]) -> int:

@@ -29,13 +29,12 @@ The pretrained weights that it started from have a licence of their own; look it
 """
 
 NETWORK = """
-In your own code, the features must have length 1 before the classifier:
+In your own code, `predict.Model(folder, "cpu").network` is a torch module from prepared images (n, 3, side, side) to
+what softmax makes probabilities of. The backbone alone, with timm:
 
-    model = timm.create_model({backbone!r}, num_classes={n_classes}{model_args}).eval()
-    model.load_state_dict(safetensors.torch.load_file("model.safetensors"))
-    model.get_classifier().register_forward_pre_hook(lambda layer, x: (torch.nn.functional.normalize(x[0], dim=1),))
-    transform = timm.data.create_transform(**config["preprocessing"])
-    probabilities = model(transform(image)[None]).softmax(1)
+    tensors = safetensors.torch.load_file("model.safetensors")  # "labelloop.…" are of the layer on its features
+    model = timm.create_model({backbone!r}, num_classes=0{model_args}).eval()
+    model.load_state_dict(tensors, strict=False)
 """
 
 
@@ -46,7 +45,9 @@ def readme(config: dict[str, Any], compared: int, *, onnx: bool) -> str:
     named = {"backbone": config["backbone"], "n_classes": len(config["classes"])}
     title = README.partition("\n")[0].format(**named, labelloop=config["made_with"]["labelloop"])
     more = []
-    if not is_network:
+    if is_network:
+        more.append("stages.py           what the features are: what the backbone sees on the way, and where")
+    else:
         more.append("embedded.py         the built-in features of labelloop, in numpy; needs embedded.safetensors")
     if onnx:
         more.append("model.onnx          the same, from prepared `images` (n, 3, side, side) to `probabilities` (n, c)")
@@ -58,7 +59,7 @@ def readme(config: dict[str, Any], compared: int, *, onnx: bool) -> str:
         labels=config["labels"],
         accuracy=_accuracy(config["accuracy"]),
         compared=compared,
-        weights="backbone and classifier under timm's names" if is_network else "a linear layer on the features",
+        weights=("the backbone under timm's names, and " if is_network else "") + "a linear layer on the features",
         more="".join(f"{line}\n" for line in more).rstrip("\n"),
         own_code=NETWORK.format(**named, model_args=args) if is_network else "",
     ).replace("\n\n\n", "\n\n")

@@ -2,12 +2,12 @@
 
 It begins where the frozen features left off (LP-FT: Kumar et al., 2022, Fine-tuning can distort pretrained features):
 pretrained weights and a head fitted on them, so the first predictions are those already seen; and so every time, as the
-last fine-tuned weights, shrunk and perturbed (Ash & Adams, 2020) or not, were not clearly better (docs/benchmarks.md).
-The run itself is training.py; rates and length are in recipe.py.
+last fine-tuned weights, shrunk and perturbed (Ash & Adams, 2020) or not, were not clearly better
+(docs/benchmarks/fine_tuning.md). The run itself is training.py; rates and length are in recipe.py.
 
 The folder `out` gets checkpoint.pt after every epoch, from which a killed run goes on as if nothing had happened (one
 that cannot be read, or is of another recipe, counts as none; the first report has a note of it), then
-model.safetensors (timm's names, classifier included; it expects features of unit length) and, last of all, model.json.
+model.safetensors (the backbone by timm's names, and the head on its features) and, last of all, model.json.
 Left out: choosing hyper-parameters, validation (the worker compares the result with what was there), several GPUs.
 """
 
@@ -42,7 +42,6 @@ def finetune(
     *,
     backbone: str,
     weights: Path | None,
-    head: Head | None,
     out: Path,
     device: str = "auto",
     seed: int = 0,
@@ -52,23 +51,21 @@ def finetune(
 ) -> Iterator[Epoch]:
     """Train on images `paths` of classes `y`; complete when out/model.json is there, unfinished when `stop` said so.
 
-    `head` is the current one on the features of this backbone; without it, or where it does not fit, one is fitted.
     Raises CannotTrain where there is nothing to learn, BadWeights as load_backbone does.
     """
     import torch
 
     y = np.asarray(y, np.int64)
     _check(paths, y, n_classes, backbone)
-    base, native_size = _base(load_model(backbone, weights, announce), pick_device(device, announce))
+    base = _base(load_model(backbone, weights, announce), pick_device(device, announce))
     recipe = _recipe(paths, y, n_classes, base, seed)
     if resume and _is_complete(out, recipe):
         yield recipe.report(recipe.steps, 0.0, 0.0, "it was complete already")
         return
     out.mkdir(parents=True, exist_ok=True)
     (out / ABOUT).unlink(missing_ok=True)
-    if head is None or base.size != native_size or not _fits(head, y, n_classes, base.dim):
-        head = _fit_on(paths, y, n_classes, base, stop)
-    if stop():
+    head = _fit_on(paths, y, n_classes, base, stop)
+    if head is None:
         return
     training = Training(recipe, base, head)
     if resume:
@@ -95,13 +92,12 @@ def _check(paths: Sequence[Path], y: Ints, n_classes: int, backbone: str) -> Non
         )
 
 
-def _base(loaded: Loaded, device: str) -> tuple[TimmBackbone, int]:
-    """The backbone at the size to train at, and the size that its features are made at."""
+def _base(loaded: Loaded, device: str) -> TimmBackbone:
+    """The backbone at the size to train at."""
     base = TimmBackbone(loaded, device)
-    native = base.size
-    if device == "cpu" and native > CPU_SIZE and not fixed_size(loaded.name):
+    if device == "cpu" and base.size > CPU_SIZE and not fixed_size(loaded.name):
         base = TimmBackbone(replace(loaded, size=CPU_SIZE), device)
-    return base, native
+    return base
 
 
 def _recipe(paths: Sequence[Path], y: Ints, n_classes: int, base: TimmBackbone, seed: int) -> Recipe:
@@ -141,16 +137,14 @@ def can_go_on(out: Path) -> bool:
     )
 
 
-def _fits(head: Head, y: Ints, n_classes: int, dim: int) -> bool:
-    return head.weight.shape == (n_classes, dim) and bool(np.isfinite(head.bias[y]).all())
-
-
-def _fit_on(paths: Sequence[Path], y: Ints, n_classes: int, base: TimmBackbone, stop: Callable[[], bool]) -> Head:
-    """A head on the frozen features at the size to train at, where they differ. Cut short by `stop`."""
-    features = np.zeros((len(y), base.dim), np.float32)
+def _fit_on(
+    paths: Sequence[Path], y: Ints, n_classes: int, base: TimmBackbone, stop: Callable[[], bool]
+) -> Head | None:
+    """A head on the network's own frozen features at the size to train at, to begin with. None where `stop` says so."""
+    features = []
     for start in range(0, len(y), base.batch):
         if stop():
-            break
+            return None
         images = [open_upright(path, 2 * base.size) for path in paths[start : start + base.batch]]
-        features[start : start + len(images)] = base.embed(images)
-    return fit_head(features, y, n_classes)
+        features.append(base.own([base.prepare(image) for image in images]))
+    return fit_head(np.concatenate(features), y, n_classes)

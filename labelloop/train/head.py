@@ -24,7 +24,7 @@ from labelloop.types import Floats, Ints
 # (benchmarks/head.py).
 C = 10.0
 # What the logits of a fit are multiplied by: the penalty makes them too small. At 100 to 300 labels of these sets,
-# random ones or chosen by `auto`, 1.9 was the best value on average. docs/benchmarks.md has how well that calibrates.
+# random ones or chosen by `auto`, 1.9 was the best value on average; how well that calibrates: docs/benchmarks/head.md.
 # Less where the labels themselves speak against it.
 SHARPEN = 1.9
 DTYPE = np.float32

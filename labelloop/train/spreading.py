@@ -4,7 +4,7 @@ A label flows along the nearest neighbours of its image (Zhou et al., 2004, Lear
 images on which one class arrives well ahead of the others are guesses. From answers and guesses a metric is learned
 (metric.py) in which images of one class are nearer to each other; in it labels are spread once more. Then the head is
 fitted to answers and guesses, in that metric. A guess never counts more than an answer of its class, and the more
-answers there are, the less all guesses count, and the surer the head may be. docs/benchmarks.md has what it is worth
+answers there are, the less all guesses count, and the surer the head may be. What it is worth: docs/benchmarks/head.md
 (benchmarks/head.py).
 Left out: when it is used, which is for learning.py to say.
 """
@@ -33,7 +33,7 @@ GUESSES = 7.0  # how many answers all guesses of a class weigh as much as, while
 FADES = 200.0  # answers with which guesses weigh half as much
 # A head of few answers is too sure: it took guesses for answers. With so many answers a class its logits are halved,
 # with ten times as many they are a tenth smaller. At 20 to 300 labels, random ones and those of `auto`, 0.5 came out
-# better than 0 and 1 on average. docs/benchmarks.md: "Calibration".
+# better than 0 and 1 on average.
 HALF_SURE = 0.5
 LEARNED, LEARNED_A_CLASS = 1000, 20  # guesses that a head learns from: so many, or so many a class if that is more
 
