@@ -104,11 +104,20 @@ def test_every_command_has_help_with_an_example_and_those_of_the_readme_exist():
         assert {word for word in arguments if word.startswith("-")} <= known
 
 
+def anchors(page):
+    """What a link may say after `#`: headings as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)", page.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_of_the_documentation_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "strategies" / "README.md"]:
-        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "strategies" / "README.md"]:
+        for link in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):
-                assert (page.parent / link).exists(), f"{page.name} links to {link}"
+                path, _, anchor = link.partition("#")
+                to = page.parent / path if path else page
+                assert to.exists(), f"{page.name} links to {link}"
+                assert not anchor or anchor in anchors(to), f"{page.name} links to {link}"
 
 
 def test_the_tree_in_the_architecture_page_is_the_tree():
