@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from labelloop.stages import Stages
+
 NEEDS_GPU = "vit_small_patch14_reg4_dinov2.lvd142m"
 SHORT_LIST = {
     NEEDS_GPU: "a GPU is there: a network that needs few labels (DINOv2)",
@@ -132,6 +134,8 @@ class TimmBackbone(Backbone):
         self.stages: Stages = stages.to(memory_format=self.layout).to(self.device)
         self.model = loaded.model
         self._stages: Stages = fast.to(memory_format=self.layout).to(self.device)
+        self._own = Stages(self._stages.network, {}).eval()
+        self.own_dim = int(own.shape[1])
         with torch.inference_mode():
             self.dim = int(self.stages(plain.to(self.device)).shape[1])
 
@@ -169,26 +173,24 @@ class TimmBackbone(Backbone):
 
     def forward(self, prepared: Sequence[Tensor]) -> Floats:
         """Features (n, dim), unit length; a few images at a time where a GPU has no memory for all of them."""
+        return self._by(self._stages, prepared)
+
+    def own(self, prepared: Sequence[Tensor]) -> Floats:
+        """The network's own features alone (n, own_dim), unit length, which it is trained by."""
+        return self._by(self._own, prepared)
+
+    def _by(self, stages: Stages, prepared: Sequence[Tensor]) -> Floats:
         at_once = min(self._at_once, len(prepared))
         starts = range(0, len(prepared), at_once)
         try:
-            return np.concatenate([self._features(prepared[start : start + at_once]) for start in starts])
+            return np.concatenate([self._features(stages, prepared[start : start + at_once]) for start in starts])
         except RuntimeError as error:
             if at_once == 1 or not is_out_of_memory(error):
                 raise
         self._at_once = min(self._at_once, at_once // 2)  # not while the error is there: it holds what was computed
-        return self.forward(prepared)
+        return self._by(stages, prepared)
 
-    def own(self, prepared: Sequence[Tensor]) -> Floats:
-        """The network's own features alone (n, d), unit length, which it is trained by; all at once."""
-        import torch
-        from torch.nn.functional import normalize
-
-        with torch.inference_mode(), self._turn:
-            rows: Floats = normalize(self.model(self.normalized(prepared)), dim=1).cpu().numpy()
-        return rows
-
-    def _features(self, prepared: Sequence[Tensor]) -> Floats:
+    def _features(self, stages: Stages, prepared: Sequence[Tensor]) -> Floats:
         """All at once; on a GPU computed in half precision where they stay finite."""
         import torch
 
@@ -196,10 +198,10 @@ class TimmBackbone(Backbone):
         with torch.inference_mode(), self._turn:
             batch = self.normalized(prepared)
             with torch.autocast("cuda", torch.float16) if on_cuda else nullcontext():
-                own, maps = self._stages.look(batch)
-            features = self._stages.features(own, maps)
+                own, maps = stages.look(batch)
+            features = stages.features(own, maps)
             if on_cuda and not features.isfinite().all():  # a few networks need the range of full precision
-                features = self._stages(batch)
+                features = stages(batch)
             rows: Floats = features.cpu().numpy()
         return rows
 

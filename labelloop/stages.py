@@ -70,12 +70,11 @@ def find_stages(network: nn.Module, image: Tensor) -> dict[int, int]:
         try:
             last, maps = network.forward_intermediates(image)  # type: ignore[operator]
             again = network.forward_head(last)  # type: ignore[operator]
-        except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            is_same = own.shape == again.shape and torch.allclose(own, again, rtol=1e-3, atol=1e-4)
+        except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             return {}  # a few of timm's models only look as if they could
-    if own.shape != again.shape or not torch.allclose(own, again, rtol=1e-3, atol=1e-4):
-        return {}
     n = len(maps)
-    if n < 2 or any(seen.ndim != 4 for seen in maps):
+    if not is_same or n < 2 or any(getattr(seen, "ndim", 0) != 4 for seen in maps):
         return {}
     are_blocks = n > 2 and len({seen.shape for seen in maps}) == 1
     before = min(round(OF_BLOCKS * n), n - 1) if are_blocks else n - 1

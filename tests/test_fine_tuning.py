@@ -219,8 +219,8 @@ def label_as(project, names):
 @pytest.mark.parametrize(
     ("names", "complaint"),
     [
-        ([], "there are no labels to learn from yet"),
-        (["red"] * 20, "all of one class"),
+        ([], "0 labels of 0 classes; fine-tuning needs at least 10"),
+        (["red"] * 20, "labels of 1 classes; fine-tuning needs at least 10 labels of two classes"),
         (["red", "blue"] * 3, "labels of 2 classes; fine-tuning needs at least 10"),
     ],
 )
@@ -355,7 +355,8 @@ def test_a_folder_that_goes_while_the_new_model_looks_at_it_loses_no_image(proje
 
 def test_a_new_model_that_makes_nothing_of_any_image_is_not_used_and_blames_none(project, weights):
     label_some(project, 24)
-    state = timm.create_model(TINY).state_dict() | {f"bn2.{name}": torch.zeros(256) for name in ("weight", "bias")}
+    state = timm.create_model(TINY).state_dict()
+    state |= {name: 0 * value for name, value in state.items() if "bn" in name and name.endswith(("weight", "bias"))}
     (project.folder / "models" / "fine-tune-1").mkdir(parents=True)
     save_file(state, project.folder / "models" / "fine-tune-1" / "model.safetensors")
     with pytest.raises(CannotTrain, match="the old model stays in charge: 40 images could not be embedded"):

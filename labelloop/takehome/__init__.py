@@ -4,7 +4,7 @@
     config.json         classes in order, how images are prepared, how good the model is, and on what that rests
     predict.py          path, class and probability; needs torch and timm (predict.py here, as it is)
     images.py           opens images exactly as labelloop does, because it is the same file
-    stages.py           what the backbone's features are, the same file as well
+    stages.py           with a network of timm: what its features are, the same file as well
     README.txt          all this in words
     model.onnx          on demand: from prepared images to probabilities (onnx.py here)
     embedded.py         only with the built-in features, and the network that belongs to them, embedded.safetensors
@@ -242,7 +242,7 @@ def _compare(folder: Path, model: InCharge, paths: list[Path]) -> tuple[int, flo
     if not difference <= TOLERANCE:  # NaN too
         raise LabelloopError(
             f"the model that was written answers otherwise than labelloop: probabilities differ by {difference:.2g} on "
-            f"{compared} images, at most {TOLERANCE:g} was wanted. Nothing was left behind. {model.backbone.name} may "
-            "do more between features and classifier than labelloop knows; take another backbone"
+            f"{compared} images, at most {TOLERANCE:g} was wanted. Nothing was left behind. {model.backbone.name} "
+            "sees images otherwise there; take another backbone"
         )
     return compared, difference

@@ -29,12 +29,17 @@ The pretrained weights that it started from have a licence of their own; look it
 """
 
 NETWORK = """
-In your own code, `predict.Model(folder, "cpu").network` is a torch module from prepared images (n, 3, side, side) to
-what softmax makes probabilities of. The backbone alone, with timm:
+In your own code, with the path of this folder:
 
-    tensors = safetensors.torch.load_file("model.safetensors")  # "labelloop.…" are of the layer on its features
-    model = timm.create_model({backbone!r}, num_classes=0{model_args}).eval()
-    model.load_state_dict(tensors, strict=False)
+    model = predict.Model(pathlib.Path(folder), "cpu")
+    probabilities = model.network(model.prepare(image)[None]).softmax(1)  # of a PIL image in RGB
+
+The backbone alone, with timm:
+
+    tensors = safetensors.torch.load_file("model.safetensors")
+    own = {{name: tensor for name, tensor in tensors.items() if not name.startswith("labelloop.")}}
+    backbone = timm.create_model({backbone!r}, num_classes=0{model_args}).eval()
+    backbone.load_state_dict(own)
 """
 
 

@@ -1,7 +1,7 @@
 """Fine-tuning: a generator of epochs that trains backbone and head together on the labels so far.
 
 It begins where the frozen features left off (LP-FT: Kumar et al., 2022, Fine-tuning can distort pretrained features):
-pretrained weights and a head fitted on them, so the first predictions are those already seen; and so every time, as the
+pretrained weights and a head fitted on their own features (what stages see is left out); and so every time, as the
 last fine-tuned weights, shrunk and perturbed (Ash & Adams, 2020) or not, were not clearly better
 (docs/benchmarks/fine_tuning.md). The run itself is training.py; rates and length are in recipe.py.
 
@@ -57,19 +57,20 @@ def finetune(
 
     y = np.asarray(y, np.int64)
     _check(paths, y, n_classes, backbone)
-    base = _base(load_model(backbone, weights, announce), pick_device(device, announce))
-    recipe = _recipe(paths, y, n_classes, base, seed)
+    loaded = load_model(backbone, weights, announce)
+    base = _base(loaded, pick_device(device, announce))
+    recipe = _recipe(paths, y, n_classes, base, loaded.sha256, seed)
     if resume and _is_complete(out, recipe):
         yield recipe.report(recipe.steps, 0.0, 0.0, "it was complete already")
         return
     out.mkdir(parents=True, exist_ok=True)
     (out / ABOUT).unlink(missing_ok=True)
-    head = _fit_on(paths, y, n_classes, base, stop)
-    if head is None:
-        return
-    training = Training(recipe, base, head)
-    if resume:
-        training.load(out / CHECKPOINT)
+    training = Training(recipe, base, _blank(y, n_classes, base.own_dim))
+    if not (resume and training.load(out / CHECKPOINT)):
+        head = _fit_on(paths, y, n_classes, base, stop)
+        if head is None:
+            return
+        training.begin_at(head)
     torch.set_flush_denormal(True)  # where a run goes astray, numbers near 0 would make a CPU ten times slower
     try:
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1), "decode") as threads:
@@ -100,11 +101,11 @@ def _base(loaded: Loaded, device: str) -> TimmBackbone:
     return base
 
 
-def _recipe(paths: Sequence[Path], y: Ints, n_classes: int, base: TimmBackbone, seed: int) -> Recipe:
+def _recipe(paths: Sequence[Path], y: Ints, n_classes: int, base: TimmBackbone, weights: str, seed: int) -> Recipe:
     batch, epochs = batch_and_epochs(len(y), base.device.type == "cpu")
     return Recipe(
         backbone=base.name,
-        weights=base.weights_id,
+        weights=weights,
         labels=hash_of_labels(paths, y),
         n=len(y),
         n_classes=n_classes,
@@ -135,6 +136,13 @@ def can_go_on(out: Path) -> bool:
     return read_result(out) is not None or (
         (out / CHECKPOINT).exists() and read_checkpoint(out / CHECKPOINT) is not None
     )
+
+
+def _blank(y: Ints, n_classes: int, d: int) -> Head:
+    """A head that knows which classes there are, and no more."""
+    bias = np.full(n_classes, -np.inf, np.float32)
+    bias[np.unique(y)] = 0
+    return Head(np.zeros((n_classes, d), np.float32), bias)
 
 
 def _fit_on(
