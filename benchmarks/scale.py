@@ -1,8 +1,8 @@
 """From pointing at a folder to the first image, from an answer to the next choice, and a project of 100,000 images.
 
     python benchmarks/scale.py start [--backbone NAME --weights FILE]      1,000 photographs, no label
-    python benchmarks/scale.py rechoose                                    10,000 images × 1,280 features
-    python benchmarks/scale.py large                                       100,000 images × 1,280 features
+    python benchmarks/scale.py rechoose                                    10,000 images × 2,432 features
+    python benchmarks/scale.py large                                       100,000 images × 2,432 features
 
 `start` is measured in Chromium: from the click on Start to the first chosen picture on screen; with --weights, from
 making the project to the picture, the loading of the page included. The features of the other two
@@ -32,7 +32,7 @@ from labelloop.live import Live
 from labelloop.project import Project
 from labelloop.types import Event, Settings
 
-DIM, CENTRES, LABELS = 1280, 50, 400
+DIM, CENTRES, LABELS = 2432, 50, 400  # features: as many as tf_efficientnet_lite0 has
 
 
 def photographs(folder: Path, n: int) -> None:
