@@ -23,7 +23,7 @@ import real_sets
 from common import machine, mean_sd, table
 
 from labelloop.backbone import Backbone, TimmBackbone, load_backbone
-from labelloop.stages import KEPT, PARTS
+from labelloop.simulate import unit
 from labelloop.train.neighbours import graph
 from labelloop.train.spreading import fit_spread
 from labelloop.types import Floats
@@ -47,12 +47,6 @@ class Seen:
         return Seen(unit(self.train[:, :d]), self.train_y, unit(self.test[:, :d]), self.test_y)
 
 
-def unit(rows: Floats) -> Floats:
-    """Of length 1."""
-    scaled: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return scaled
-
-
 def load(name: str, of: str, cache: Path) -> Seen:
     """The set `of` with the features of backbone `name`, from the cache or made now."""
     backbone = with_weights(name)
@@ -68,8 +62,7 @@ def load(name: str, of: str, cache: Path) -> Seen:
 def ways(name: str, seen: Seen) -> dict[str, Seen]:
     """By the network's own numbers, and with what its stages see, where there are such."""
     backbone = with_weights(name)
-    stages = len(backbone.stages.channels) if isinstance(backbone, TimmBackbone) else 0
-    return {OWN: seen.own(backbone.dim - stages * PARTS**2 * KEPT)} | ({ALL: seen} if stages else {})
+    return {OWN: seen.own(backbone.own_dim), ALL: seen} if isinstance(backbone, TimmBackbone) else {OWN: seen}
 
 
 def with_weights(name: str) -> Backbone:

@@ -95,8 +95,8 @@ class Embedded(Backbone):
 class TimmBackbone(Backbone):
     """A timm model without its classifier, in eval mode, with the preprocessing that it was trained with.
 
-    `model` is the network as it was loaded and `stages` what sees its features on the way (stages.py), to train or to
-    export. What embeds is a copy with its batch norms folded.
+    `model` is the network as it was loaded, to train or to export. What embeds is `stages` (stages.py), around a copy
+    with its batch norms folded.
     """
 
     def __init__(self, loaded: weights.Loaded, device: str) -> None:
@@ -131,10 +131,9 @@ class TimmBackbone(Backbone):
         noise = torch.rand(plain.shape, generator=torch.Generator().manual_seed(0))
         stages = Stages(loaded.model, find_stages(loaded.model, noise)).eval()
         fast: Any = folded(stages, self.config["input_size"])
-        self.stages: Stages = stages.to(memory_format=self.layout).to(self.device)
-        self.model = loaded.model
-        self._stages: Stages = fast.to(memory_format=self.layout).to(self.device)
-        self._own = Stages(self._stages.network, {}).eval()
+        self.model = loaded.model.to(memory_format=self.layout).to(self.device)
+        self.stages: Stages = fast.to(memory_format=self.layout).to(self.device)
+        self._own = Stages(self.stages.network, {}).eval()
         self.own_dim = int(own.shape[1])
         with torch.inference_mode():
             self.dim = int(self.stages(plain.to(self.device)).shape[1])
@@ -173,7 +172,7 @@ class TimmBackbone(Backbone):
 
     def forward(self, prepared: Sequence[Tensor]) -> Floats:
         """Features (n, dim), unit length; a few images at a time where a GPU has no memory for all of them."""
-        return self._by(self._stages, prepared)
+        return self._by(self.stages, prepared)
 
     def own(self, prepared: Sequence[Tensor]) -> Floats:
         """The network's own features alone (n, own_dim), unit length, which it is trained by."""

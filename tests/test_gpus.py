@@ -44,7 +44,7 @@ def test_where_a_gpu_has_no_memory_for_a_batch_it_embeds_fewer_images_at_a_time(
     expected, asked = embed(backbone, photos[0]), []
 
     class Small:
-        features = backbone._stages.features
+        features = backbone.stages.features
 
         def look(self, images):
             asked.append(len(images))
@@ -52,10 +52,10 @@ def test_where_a_gpu_has_no_memory_for_a_batch_it_embeds_fewer_images_at_a_time(
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return stages.look(images)
 
-    stages, backbone._stages = backbone._stages, Small()
+    stages, backbone.stages = backbone.stages, Small()
     assert embed(backbone, photos[0]) == pytest.approx(expected, abs=1e-6)
     assert asked == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]  # it is not tried again for the next batch
-    backbone._at_once, backbone._own = 8, backbone._stages  # what is trained by, alike
+    backbone._at_once, backbone._own = 8, backbone.stages  # what is trained by, alike
     prepared = [backbone.prepare(open_upright(path)) for path in photos[0][:8]]
     assert backbone.own(prepared) == pytest.approx(expected[:8], abs=1e-6)
     monkeypatch.setattr(Small, "look", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
