@@ -13,65 +13,34 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
-import elsewhere
 import numpy as np
-import real_sets
 from common import machine, mean_sd, table
+from real_sets import NAMES, Features, load, with_weights
 
-from labelloop.backbone import Backbone, TimmBackbone, load_backbone
+from labelloop.backbone import TimmBackbone
 from labelloop.simulate import unit
 from labelloop.train.neighbours import graph
 from labelloop.train.spreading import fit_spread
-from labelloop.types import Floats
 
 BACKBONES = ("tf_efficientnet_lite0", "vit_tiny_patch16_224", "mobilenetv2_100", "embedded")
 LABELS_A_CLASS = (1, 5, 10, 50)
 OWN, ALL = "its own", "with its stages"
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A set as a backbone sees it: features (n, d) and classes (n,) of the train and the test images."""
-
-    train: Floats
-    train_y: np.ndarray
-    test: Floats
-    test_y: np.ndarray
-
-    def own(self, d: int) -> Seen:
-        """By the first d features alone."""
-        return Seen(unit(self.train[:, :d]), self.train_y, unit(self.test[:, :d]), self.test_y)
-
-
-def load(name: str, of: str, cache: Path) -> Seen:
-    """The set `of` with the features of backbone `name`, from the cache or made now."""
-    backbone = with_weights(name)
-    file = cache / f"{of}-{name}-{backbone.weights_id[:12]}.npz"
-    if not file.exists():
-        images, y = elsewhere.SETS[of]() if of in elsewhere.SETS else real_sets.unpacked(of, cache)
-        features = {split: backbone.embed(images[split]) for split in ("train", "test")}
-        np.savez(file, train=features["train"], train_y=y["train"], test=features["test"], test_y=y["test"])
-    with np.load(file) as arrays:
-        return Seen(**arrays)
-
-
-def ways(name: str, seen: Seen) -> dict[str, Seen]:
+def ways(name: str, seen: Features) -> dict[str, Features]:
     """By the network's own numbers, and with what its stages see, where there are such."""
     backbone = with_weights(name)
-    return {OWN: seen.own(backbone.own_dim), ALL: seen} if isinstance(backbone, TimmBackbone) else {OWN: seen}
+    if not isinstance(backbone, TimmBackbone):
+        return {OWN: seen}
+    train, test = (unit(X[:, : backbone.own_dim]) for X in (seen.train, seen.test))
+    return {OWN: replace(seen, train=train, test=test), ALL: seen}
 
 
-def with_weights(name: str) -> Backbone:
-    """The backbone with the weights in ../shared, on the CPU."""
-    file = None if name == "embedded" else real_sets.SHARED / "weights" / f"{name}.safetensors"
-    return load_backbone(name, file, device="cpu")
-
-
-def probe(seen: Seen, labels: int, draws: int) -> list[float]:
+def probe(seen: Features, labels: int, draws: int) -> list[float]:
     """Accuracy in per cent of a head on so many labels of each class, once for each draw."""
     n_classes, near = int(seen.train_y.max()) + 1, graph(seen.train, np.arange(len(seen.train)), len(set(seen.train_y)))
     accuracies = []
@@ -90,7 +59,7 @@ def accuracy_table(names: list[str], sets: list[str], cache: Path, draws: int) -
     rows, means = [], dict[tuple[str, str], list[list[float]]]()
     for of in sets:
         for name in names:
-            for way, seen in ways(name, load(name, of, cache)).items():
+            for way, seen in ways(name, load(of, name, cache)).items():
                 found = [probe(seen, labels, draws) for labels in LABELS_A_CLASS]
                 means.setdefault((name, way), []).append([fmean(accuracies) for accuracies in found])
                 rows.append((of, name, way, *(mean_sd(accuracies) for accuracies in found)))
@@ -124,7 +93,7 @@ def main() -> None:
     parser.add_argument("--speed", type=Path)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
-    parser.add_argument("--sets", type=lambda text: text.split(","), default=list(real_sets.NAMES))
+    parser.add_argument("--sets", type=lambda text: text.split(","), default=list(NAMES))
     options = parser.parse_args()
     print(machine(), "", f"Test accuracy in per cent, mean ± deviation of {options.draws} draws", sep="\n")
     print("", accuracy_table(options.backbones, options.sets, options.cache, options.draws), "", sep="\n")

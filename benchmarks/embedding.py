@@ -37,7 +37,7 @@ import real_sets
 from common import machine, table
 from PIL import Image
 
-from labelloop.backbone import Backbone, TimmBackbone, load_backbone
+from labelloop.backbone import Backbone, TimmBackbone
 from labelloop.cores import threads, workers
 from labelloop.embedding import MOST_THREADS, embed_missing
 from labelloop.features import FeatureStore
@@ -68,8 +68,7 @@ def make_images(folder: Path, n: int) -> None:
 
 def measure(name: str, folder: Path, repeats: int) -> Times:
     """Images/s of each kind, `repeats` times, after one that does not count."""
-    file = None if name == "embedded" else real_sets.SHARED / "weights" / f"{name}.safetensors"
-    backbone = load_backbone(name, file, device="cpu")
+    backbone = real_sets.with_weights(name)
     files = {size: sorted((folder / size).glob("*.jpg")) for size in SIZES}
     ready = [_ready(backbone, path) for path in files["small"]]
     runs: Times = {"bare": [], "shared": [], "prepare": [], "end_to_end": []}

@@ -10,6 +10,7 @@ Sets: three in ../shared, and those of elsewhere.py. Left out: who plays on them
 
 from __future__ import annotations
 
+import functools
 import io
 import tarfile
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pathlib import Path
 import elsewhere
 import numpy as np
 from PIL import Image, ImageEnhance
+
+from labelloop.backbone import Backbone, load_backbone
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 BACKBONES = {"lite0": "tf_efficientnet_lite0", "vit_tiny": "vit_tiny_patch16_224"}
@@ -44,26 +47,37 @@ class Features:
     again_of: np.ndarray  # (n // 5,)
 
 
+@functools.lru_cache(4)
 def load(name: str, backbone: str, cache: Path) -> Features:
-    """The features of a set, embedded now unless they are in the cache folder."""
-    file = cache / f"{name}-{backbone}.npz"
+    """The features of a set by `backbone`, of BACKBONES or as timm names it; made now unless the cache folder has them.
+
+    They are those that labelloop makes, with what a network's stages see.
+    """
+    embedder = with_weights(backbone)
+    file = cache / f"{name}-{embedder.name}-{embedder.weights_id[:12]}.npz"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **vars(embed(name, backbone, cache)))
+        np.savez(file, **vars(embed(name, embedder, cache)))
     with np.load(file) as arrays:
         return Features(**arrays)
 
 
-def embed(name: str, backbone: str, cache: Path) -> Features:
+def embed(name: str, backbone: Backbone, cache: Path) -> Features:
     """Open all images of the set, and embed them."""
     images, y = elsewhere.SETS[name]() if name in elsewhere.SETS else unpacked(name, cache)
     of = np.arange(0, len(images["train"]), 5)
     rng = np.random.default_rng(0)
     copies = [photograph_again(images["train"][k], rng) for k in of]
-    model = Model(backbone)
-    return Features(
-        model(images["train"]), y["train"], model(images["test"]), y["test"], model(copies), of
-    )  # fmt: skip
+    train, test, again = (backbone.embed(part) for part in (images["train"], images["test"], copies))
+    return Features(train, y["train"], test, y["test"], again, of)
+
+
+@functools.cache
+def with_weights(backbone: str) -> Backbone:
+    """The backbone with the weights in ../shared, on the CPU; "embedded" needs none."""
+    name = BACKBONES.get(backbone, backbone)
+    file = None if name == "embedded" else SHARED / "weights" / f"{name}.safetensors"
+    return load_backbone(name, file, device="cpu")
 
 
 def unpacked(name: str, cache: Path) -> elsewhere.Photos:
@@ -86,33 +100,6 @@ def photograph_again(image: Image.Image, rng: np.random.Generator) -> Image.Imag
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=60)
     return Image.open(buffer).convert("RGB")
-
-
-class Model:
-    """A backbone with the weights in ../shared: images to features of unit length (n, d)."""
-
-    def __init__(self, backbone: str):
-        import timm
-        import torch
-
-        name = BACKBONES[backbone]
-        file = str(SHARED / "weights" / f"{name}.safetensors")
-        torch.set_num_threads(1)
-        self.model = timm.create_model(
-            name, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": file}
-        ).eval()
-        self.transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=self.model))
-
-    def __call__(self, images: list[Image.Image]) -> np.ndarray:
-        """Embed in batches of 16."""
-        import torch
-
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(images), 16):
-                X = torch.stack([self.transform(image) for image in images[start : start + 16]])
-                parts.append(torch.nn.functional.normalize(self.model(X), dim=1).numpy())
-        return np.concatenate(parts).astype(np.float32)
 
 
 def pool(name: str, backbone: str, kind: str, seed: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
