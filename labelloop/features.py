@@ -78,7 +78,8 @@ class FeatureStore:
             raise _damaged(folder, f"features have shape {(rows, width)}, expected {(n, dim)}")
         for key, value in (expected or {}).items():
             if about.get(key) != value:
-                raise _damaged(folder, f"made with {key} {about.get(key)!r}, expected {value!r}")
+                found = f"made with {key} {about.get(key)!r}, expected {value!r}"
+                raise _damaged(folder, f"{found} (by another version of labelloop, or with another backbone)")
         return cls(folder, dim, n, about)
 
     @staticmethod

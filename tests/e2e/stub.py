@@ -61,6 +61,7 @@ class Project:
     seqs: dict[str, set[int]] = field(default_factory=dict)
     refuse: tuple[int, str] | None = None  # status and text for every POST of answers
     flight: int = 1000  # answers stored of one request; the others must be sent again
+    doubt: int = 1  # another number is another order of what is doubtful
     delay: float = 0.0  # seconds before any answer
     slow: dict[str, float] = field(default_factory=dict)  # seconds, once, before images with these words are found
     exam_every: int = 10
@@ -217,6 +218,8 @@ class Project:
             }[show]
 
         touched = list(dict.fromkeys(e["image"] for e in self.log if wanted(e["image"])))
+        if order == "doubt":
+            return sorted(touched, key=lambda image: (image * self.doubt) % 9973)
         return touched if order == "old" else touched[::-1]
 
 

@@ -933,6 +933,18 @@ def test_review_filters_pages_and_relabels(page: Page, stub: Stub) -> None:
     assert said(project)[-1][1] == "flag"
 
 
+def test_review_shows_every_image_though_a_new_model_puts_them_in_another_order(page: Page, stub: Stub) -> None:
+    server = stub(images=2000)
+    for image in range(1, 501):
+        server.project.take("before", "bob", {"seq": image, "image": image, "kind": "label", "class": image % 3})
+    open_page(page, server, "?mode=review")
+    page.get_by_label("Order").select_option("doubt")
+    expect(page.locator(".total")).to_have_text("500 images")
+    page.wait_for_function(SCROLL, arg=199)
+    server.project.doubt = 4001
+    page.wait_for_function(SCROLL, arg=499)
+
+
 def test_review_finds_images_with_a_note_and_shows_it(page: Page, stub: Stub) -> None:
     server = stub()
     for image in (1, 2, 3):

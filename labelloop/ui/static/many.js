@@ -130,6 +130,7 @@ export class Many {
     // Images answered here may have left the list on the server: start that much earlier, and pass over known ones.
     const touched = this.grid.items.filter((item) => item.seq).length;
     let offset = Math.max(0, this.grid.items.length - touched);
+    let isAnew = offset === 0;
     const asked = this.filters.value;
     for (;;) {
       const { saved } = this.session;
@@ -138,8 +139,13 @@ export class Many {
       this.filters.count(reply.total);
       this.filters.setPeople(reply.people);
       const fresh = reply.items.filter((item) => !this.grid.has(item.id)).map((item) => this.session.same(item, saved));
-      if (fresh.length || !reply.items.length) return fresh;
+      if (fresh.length) return fresh;
       offset += reply.items.length;
+      if (reply.items.length) continue;
+      // The end. A new model puts the doubtful in another order: what moved up meanwhile was passed over.
+      if (isAnew || this.grid.items.length >= reply.total) return [];
+      offset = 0;
+      isAnew = true;
     }
   }
 
