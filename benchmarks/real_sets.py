@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,9 @@ def load(name: str, backbone: str, cache: Path) -> Features:
     file = cache / f"{name}-{embedder.name}-{embedder.weights_id[:12]}.npz"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **vars(embed(name, embedder, cache)))
+        part = file.with_name(f"{os.getpid()}-{file.name}")  # another process may look for it meanwhile
+        np.savez(part, **vars(embed(name, embedder, cache)))
+        part.replace(file)
     with np.load(file) as arrays:
         return Features(**arrays)
 
