@@ -5,7 +5,7 @@ Features have unit length, so a product is a cosine similarity and |x - s|² = 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -14,6 +14,8 @@ import numpy as np
 from labelloop.cores import BLOCK
 from labelloop.errors import BadInput
 from labelloop.types import Bools, Floats, Ints, Pool
+
+Weigh = Callable[[Ints], Floats]  # of rows (m,): a number for each (m,)
 
 
 @dataclass(frozen=True)

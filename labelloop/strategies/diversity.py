@@ -11,12 +11,13 @@ import numpy as np
 
 from labelloop.cores import one_thread
 from labelloop.strategies.contract import Scores, in_order
-from labelloop.strategies.distances import Picks, at_most, central, kernel, nearest, read
+from labelloop.strategies.distances import Picks, Weigh, at_most, central, kernel, nearest, read, read_unit
 from labelloop.strategies.registry import strategy
-from labelloop.types import Bools, Floats, Ints, Pool
+from labelloop.types import Floats, Ints, Pool
 
 CANDIDATES = 512  # open rows that herding weighs against each other; 1,024 chose no better on EuroSAT
 REFERENCE = 4096  # open rows whose coverage it measures; the candidates are among them
+WEIGHED = 16_384  # open rows that it weighs, to find the heaviest; at random where there are more
 LABELED = 2048  # labeled rows that it takes as covered
 AT_ONCE = 128  # rows that it chooses before it looks at new candidates
 LIKE = 0.5  # cover from which images count as alike, where a reason says how many are
@@ -49,24 +50,26 @@ def max_herding(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
 
     Bae, Noh, Sutherland: Generalized coverage for more robust low-budget active learning, ECCV 2024.
     """
-    return in_order(pool, herd(pool, n, np.ones(len(pool), np.float32), rng).rows)
+    return in_order(pool, herd(pool, n, lambda rows: np.ones(len(rows), np.float32), rng).rows)
 
 
-def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Picks:
-    """n open rows which, after the labeled ones, cover the most of the weight (len(pool),), best first.
+def herd(pool: Pool, n: int, weigh: Weigh, rng: np.random.Generator) -> Picks:
+    """n open rows which, after the labeled ones, cover the most of what `weigh` says that given rows weigh, best first.
 
     A row x is covered by max exp(-|x - s|² / r²) over the labeled and chosen s. The radius r follows the labels: r² is
     the mean squared distance from a labeled row to its nearest other one.
     """
-    parts, picks, left = list[tuple[Ints, Ints, Bools]](), np.empty(0, np.int64), pool.unlabeled
+    nothing = np.empty(0, np.int64)
+    parts, picks, left = [(nothing, nothing, nothing.astype(bool))], nothing, pool.unlabeled
     with one_thread():  # products on two threads end in other digits: the same seed must give the same picks
         while len(picks) < n:
-            rows, candidates = _window(left, weight, rng)
+            rows, weight, candidates = _window(left, weigh, rng)
+            X = read_unit(pool, rows)
             centers = np.concatenate([at_most(pool.covered, LABELED, rng), picks[-LABELED:]])
             square = _squared_radius(pool, at_most(centers, LABELED // 4, rng) if len(centers) >= FEW else rows[:FEW])
             covered = kernel(nearest(pool, rows, centers), square) if len(centers) else np.zeros(len(rows), np.float32)
-            K = kernel(read(pool, rows[:candidates]) @ read(pool, rows).T, square)  # (candidates, rows)
-            new = _greedy(K, covered, weight[rows], min(n - len(picks), AT_ONCE))
+            K = kernel(X[:candidates] @ X.T, square)  # (candidates, rows)
+            new = _greedy(K, covered, weight, min(n - len(picks), AT_ONCE))
             alike = (np.count_nonzero(K[new] >= LIKE, axis=1) - 1) * len(left) / len(rows)
             alone = kernel(nearest(pool, rows[new], pool.covered), square) < LIKE
             parts.append((rows[new], alike.round().astype(np.int64), alone))
@@ -74,16 +77,18 @@ def herd(pool: Pool, n: int, weight: Floats, rng: np.random.Generator) -> Picks:
     return Picks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _window(left: Ints, weight: Floats, rng: np.random.Generator) -> tuple[Ints, int]:
-    """Up to REFERENCE of the rows, of which the first k (also returned) are the candidates.
+def _window(left: Ints, weigh: Weigh, rng: np.random.Generator) -> tuple[Ints, Floats, int]:
+    """Up to REFERENCE of the rows and their weights; the first k (also returned) are the candidates.
 
     Half of the candidates are drawn from the heaviest fifth of the rows, everything else from all.
     """
-    rows = rng.permutation(left)
+    rows = rng.permutation(left)[:WEIGHED]
+    weight = weigh(rows)
     candidates = min(CANDIDATES, len(rows))
-    fifth = np.argsort(-weight[rows], kind="stable")[: max(len(rows) // 5, candidates // 2)]
+    fifth = np.argsort(-weight, kind="stable")[: max(len(rows) // 5, candidates // 2)]
     first = rng.choice(fifth, candidates // 2, replace=False)
-    return np.concatenate([rows[first], np.delete(rows, first)])[:REFERENCE], candidates
+    order = np.concatenate([first, np.delete(np.arange(len(rows)), first)])[:REFERENCE]
+    return rows[order], weight[order], candidates
 
 
 def _greedy(K: Floats, covered: Floats, weight: Floats, n: int) -> list[int]:

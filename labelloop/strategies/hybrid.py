@@ -8,19 +8,18 @@ from functools import partial
 
 import numpy as np
 
-from labelloop.cores import one_thread
 from labelloop.richness import likely_classes
 from labelloop.strategies.contract import Scores, because, in_order
-from labelloop.strategies.distances import Picks, at_most, read
+from labelloop.strategies.distances import Picks, Weigh, at_most, read
 from labelloop.strategies.diversity import herd
 from labelloop.strategies.registry import strategy
 from labelloop.strategies.spot_checks import LOOKED_AT, SpotCheck, spot_checks
 from labelloop.strategies.uncertainty import doubt, torn
-from labelloop.strategies.variance import WINDOW, Weigh, most_informative
+from labelloop.strategies.variance import WINDOW, most_informative
 from labelloop.types import Floats, Ints, Pool
 
-EARLY = 2  # labels a class, on average, below which the model has little to go by
-BLOCK = 8192  # rows weighed at a time
+EARLY = 5  # labels a class, on average, below which the model has little to go by
+CHECKED = 2  # from so many on there may be spot checks
 KNOWN = 2048  # answers of either kind that the guess rests on whether an image will get a label
 
 
@@ -31,9 +30,9 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     The images whose labels would take most uncertainty away from all images (variance.py), where the uncertainty of an
     image weighs as much as the root of how far the model doubts it, its doubt being at least the share of classes that
     it has seen no label of, of those there likely are (richness.py), and less where images like it were skipped. Until
-    there are two labels a class, the model says little yet: until then, the images that cover most of that same weight
-    (uncertainty herding; without a model all weigh the same). After that, one image in ten may be a spot check
-    (spot_checks.py).
+    there are five labels a class, the model says little yet: until then, the images that cover most of that same weight
+    (uncertainty herding; without a model all weigh the same). From two labels a class on, one image in ten may be a
+    spot check (spot_checks.py).
 
     docs/auto.md has the why and the curves. Cost: see most_informative and herd.
     """
@@ -45,12 +44,13 @@ def auto(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     def weigh(rows: Ints) -> Floats:
         return np.sqrt(np.maximum(_doubt(pool, rows), unseen)) * answered(rows)
 
+    found = spot_checks(pool, n, answered, rng) if len(pool.labeled) >= CHECKED * likely else []
+    rest, n = _as_if_labeled(pool, [one.row for one in found]), min(n, len(pool.unlabeled)) - len(found)
     if len(pool.labeled) < EARLY * likely:
-        return _with_reasons(pool, herd(pool, n, _of_all(pool, weigh), rng))
-    found = spot_checks(pool, n, answered, rng)
-    rest = _as_if_labeled(pool, [one.row for one in found])
-    informative = partial(most_informative, weigh=weigh, rng=rng, doubt=partial(_doubt, pool), answered=answered)
-    return _with_reasons(pool, informative(rest, min(n, len(pool.unlabeled)) - len(found)), found)
+        picks = herd(rest, n, weigh, rng)
+    else:
+        picks = most_informative(rest, n, weigh, rng, doubt=partial(_doubt, pool), answered=answered)
+    return _with_reasons(pool, picks, found)
 
 
 @strategy
@@ -61,7 +61,7 @@ def uncertainty_herding(pool: Pool, n: int, rng: np.random.Generator) -> Scores:
     a model every weight is 1, which is max_herding; as labels come in, the radius of coverage shrinks and it becomes
     margin that skips look-alikes. Cost: as max_herding.
     """
-    return _with_reasons(pool, herd(pool, n, _of_all(pool, partial(_doubt, pool)), rng))
+    return _with_reasons(pool, herd(pool, n, partial(_doubt, pool), rng))
 
 
 def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
@@ -79,14 +79,6 @@ def likely_answered(pool: Pool, rng: np.random.Generator) -> Weigh:
     X = read(pool, np.concatenate(known))
     head = fit_head(X, np.repeat([1, 0], [len(part) for part in known]), 2)
     return lambda rows: head.predict_proba(read(pool, rows))[:, 1]
-
-
-def _of_all(pool: Pool, weigh: Weigh) -> Floats:
-    """The weight of every row (len(pool),), block by block: a million images would not fit at once."""
-    with one_thread():  # the same seed must give the same picks on any number of threads
-        rows = np.arange(len(pool))
-        parts = [weigh(rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK)]
-    return np.concatenate(parts or [np.empty(0, np.float32)])
 
 
 def _as_if_labeled(pool: Pool, rows: list[int]) -> Pool:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from labelloop.strategies.distances import Weigh
 from labelloop.strategies.uncertainty import doubt
-from labelloop.strategies.variance import Weigh
 from labelloop.types import Ints, Pool
 
 EVERY = 10  # picks of which one may be a spot check

@@ -9,13 +9,12 @@ active data selection and test point rejection, IJCNN 2000. Left out: what the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from labelloop.cores import one_thread
-from labelloop.strategies.distances import Picks, at_most, blocks, kernel, read_unit
+from labelloop.strategies.distances import Picks, Weigh, at_most, blocks, kernel, read_unit
 from labelloop.types import Floats, Ints, Pool
 
 WINDOW = 4096  # open rows whose uncertainty counts, drawn at random for every AT_ONCE picks
@@ -28,8 +27,6 @@ NOISE = 0.13  # variance of what a label tells, that of an image before any labe
 LIKE = 0.5  # covariance from which images count as alike, where a reason says how many are
 NEVER_ZERO = 1e-3
 FINEST = 4e-3  # r² at least: with less, rounding of float32 is so much of a distance that no process fits them
-
-Weigh = Callable[[Ints], Floats]
 
 
 @dataclass
