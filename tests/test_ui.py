@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from labelloop.server import PROJECT_VARIABLE, desk
 from labelloop.train import recipe
 from labelloop.types import Event, Settings
 from labelloop.ui import charts, choose_folder, typed, words
+from labelloop.ui import start as start_page
 from labelloop.ui.plain import plain
 from tests.conftest import PATIENCE, TINY, draw, embed_by_color, label_some, truth
 
@@ -156,6 +158,40 @@ def start(app: AppTest) -> AppTest:
     app.selectbox(key="new_backbone").set_value("embedded")  # whatever else this machine has
     next(button for button in app.button if button.label == "Start labeling").click()
     return app.run()
+
+
+class Hasty(dict[str, Any]):
+    """A session whose run ends at the turn told: Streamlit looks whether more was typed at each use of the state."""
+
+    turns = 1000
+
+    def _turn(self) -> None:
+        self.turns -= 1
+        if not self.turns:
+            raise InterruptedError
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._turn()
+        return super().get(key, default)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._turn()
+        super().__setitem__(key, value)
+
+
+@pytest.mark.parametrize("turn", range(1, 8))
+def test_the_place_for_the_labels_follows_what_is_typed_wherever_a_run_ends(turn: int, monkeypatch) -> None:
+    state = Hasty()
+    monkeypatch.setattr(start_page.st, "session_state", state)
+    monkeypatch.setattr(start_page.st, "text_input", lambda *_, key, **__: dict.get(state, key))
+    assert start_page._place("/data") == "/data-labels"
+    state.turns = turn
+    with suppress(InterruptedError):
+        start_page._place("/data/leaves")
+    state.turns = 1000
+    assert start_page._place("/data/leaves/2026") == "/data/leaves/2026-labels"
+    dict.__setitem__(state, "new_folder", "/data/leaves-labels")  # typed, though it was offered once
+    assert start_page._place("/data/leaves/2026") == "/data/leaves-labels"
 
 
 def test_the_image_folder_is_looked_at_as_it_is_typed(photos: Path) -> None:

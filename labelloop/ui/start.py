@@ -133,9 +133,12 @@ def _classes(seen: Seen | None) -> tuple[list[str], bool]:
 def _place(images: str) -> str:
     """The project folder: follows the image folder until the person types one."""
     offered = str(place_for(Path(images))) if images else ""
-    if st.session_state.get("new_folder", "") in ("", st.session_state.get("new_offered", "")):
+    there = st.session_state.get("new_folder", "")
+    if there in ("", *st.session_state.get("new_offered", ())):
+        # Streamlit ends a run between any two lines when more was typed. Both count as offered until the new one is in.
+        st.session_state["new_offered"] = (offered, there)
         st.session_state["new_folder"] = offered
-    st.session_state["new_offered"] = offered
+    st.session_state["new_offered"] = (offered,)
     about = "A new folder for the project: your labels and what was computed. Back it up, and you have everything."
     icon = ":material/inventory_2:"
     return path_in(st.text_input("Where to keep the labels", key="new_folder", icon=icon, help=about))

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import Errors, Stops
@@ -141,7 +142,12 @@ def label(page: Page, *keys: str) -> None:
 
 
 def visit(page: Page, name: str) -> None:
-    page.get_by_role("link", name=name, exact=True).click()
+    """Ends when the page is there: of clicks on links that come too fast, Streamlit goes by the last one only."""
+    link = page.get_by_role("link", name=name, exact=True)
+    path = urlsplit(link.get_attribute("href") or "").path
+    link.click()
+    expect(page).to_have_url(re.compile(rf"://[^/]+{re.escape(path)}(\?|$)"))
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def labels(project: Project) -> dict[int, str]:
