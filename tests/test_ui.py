@@ -179,19 +179,48 @@ class Hasty(dict[str, Any]):
         super().__setitem__(key, value)
 
 
-@pytest.mark.parametrize("turn", range(1, 8))
+class PlaceField:
+    """The field on Start for where to keep the labels, and what the page offers there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state, self.seconds = Hasty(), 0.0
+        monkeypatch.setattr(start_page.st, "session_state", self.state)
+        monkeypatch.setattr(start_page.st, "text_input", lambda *_, key, **__: dict.get(self.state, key))
+        monkeypatch.setattr(start_page.time, "monotonic", lambda: self.seconds)
+
+    def run(self, images: str, says: str | None = None, turns: int = 1000) -> str:
+        """Where the labels go, after the browser said what stands in the field."""
+        if says is not None:
+            dict.__setitem__(self.state, "new_folder", says)
+        self.state.turns = turns
+        return start_page._place(images)
+
+
+@pytest.mark.parametrize("turn", range(1, 6))
 def test_the_place_for_the_labels_follows_what_is_typed_wherever_a_run_ends(turn: int, monkeypatch) -> None:
-    state = Hasty()
-    monkeypatch.setattr(start_page.st, "session_state", state)
-    monkeypatch.setattr(start_page.st, "text_input", lambda *_, key, **__: dict.get(state, key))
-    assert start_page._place("/data") == "/data-labels"
-    state.turns = turn
+    field = PlaceField(monkeypatch)
+    assert field.run("/data") == "/data-labels"
+    field.seconds += 600
     with suppress(InterruptedError):
-        start_page._place("/data/leaves")
-    state.turns = 1000
-    assert start_page._place("/data/leaves/2026") == "/data/leaves/2026-labels"
-    dict.__setitem__(state, "new_folder", "/data/leaves-labels")  # typed, though it was offered once
-    assert start_page._place("/data/leaves/2026") == "/data/leaves-labels"
+        field.run("/data/leaves", turns=turn)
+    assert field.run("/data/leaves/2026") == "/data/leaves/2026-labels"
+
+
+def test_the_place_for_the_labels_follows_though_the_browser_still_says_an_older_one(monkeypatch) -> None:
+    field = PlaceField(monkeypatch)
+    for images in ("/data", "/data/leaves"):
+        field.run(images)
+    assert field.run("/data/leaves/2026", says="/data-labels") == "/data/leaves/2026-labels"
+
+
+def test_a_place_that_was_typed_stays_though_it_was_offered_once(monkeypatch) -> None:
+    field = PlaceField(monkeypatch)
+    for images in ("/data", "/data/leaves"):
+        field.run(images)
+    field.seconds += 60
+    for images in ("/data/leaves", "/data/leaves/2026"):
+        assert field.run(images, says="/data-labels") == "/data-labels"
+    assert field.run("/data/leaves/2026", says="") == "/data/leaves/2026-labels"
 
 
 def test_the_image_folder_is_looked_at_as_it_is_typed(photos: Path) -> None:

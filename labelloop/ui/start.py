@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from labelloop.ui.plain import plain, show_error, show_path
 from labelloop.ui.typed import Seen, check_place, class_names, look_into, path_in, place_for, projects_near
 from labelloop.ui.words import EXAM, count
 
+ECHO_SECONDS = 30  # for which a browser may still say of a field what stood there a few letters ago
 TYPED, FOLDERS = "I type them", "From the folder names"
 BACKBONES = {
     "auto": "The best one that is on this computer",
@@ -133,12 +135,15 @@ def _classes(seen: Seen | None) -> tuple[list[str], bool]:
 def _place(images: str) -> str:
     """The project folder: follows the image folder until the person types one."""
     offered = str(place_for(Path(images))) if images else ""
-    there = st.session_state.get("new_folder", "")
-    if there in ("", *st.session_state.get("new_offered", ())):
-        # Streamlit ends a run between any two lines when more was typed. Both count as offered until the new one is in.
-        st.session_state["new_offered"] = (offered, there)
+    there, now = st.session_state.get("new_folder", ""), time.monotonic()
+    offers: dict[str, float] = st.session_state.get("new_offered", {})  # when each was there, the newest last
+    recent = {place for place, at in offers.items() if now - at < ECHO_SECONDS} | {*list(offers)[-1:], offered, ""}
+    older = {place: at for place, at in offers.items() if place in recent - {offered}}
+    if there not in recent:
+        st.session_state["new_offered"] = older | {offered: now}
+    else:  # first what was offered, then the field: Streamlit ends a run between any two lines when more was typed
+        st.session_state["new_offered"] = older | {there: now, offered: now}
         st.session_state["new_folder"] = offered
-    st.session_state["new_offered"] = (offered,)
     about = "A new folder for the project: your labels and what was computed. Back it up, and you have everything."
     icon = ":material/inventory_2:"
     return path_in(st.text_input("Where to keep the labels", key="new_folder", icon=icon, help=about))
