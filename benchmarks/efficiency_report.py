@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 
 import numpy as np
@@ -275,6 +275,8 @@ def _share(saved: Saved) -> str:
     if not isfinite(saved.needed):
         return f"more than {100 * saved.most / saved.labels:.0f}"
     low, high = 100 * saved.low / saved.labels, 100 * saved.high / saved.labels
+    if isnan(low):  # one seed, which has no interval
+        return f"{100 * saved.share:.0f}"
     return f"{100 * saved.share:.0f} [{low:.0f}, {f'{high:.0f}' if isfinite(high) else '∞'}]"
 
 
